@@ -1,0 +1,23 @@
+/** Limits that several rooms have to agree on. Each is tested at the limit and one past it. */
+export const LIMITS = {
+  /** In3. */
+  attributesPerSpanMax: 100,
+  attributeKeyBytesMax: 256,
+  attributeValueBytesMax: 4096,
+  /** Nesting of attribute values (arrays and key-value lists). */
+  valueDepthMax: 16,
+  eventsPerSpanMax: 1024,
+  linksPerSpanMax: 1024,
+  nameBytesMax: 4096,
+  /** One request's body, as sent and after decompression. */
+  requestBytesMax: 16 * 1024 * 1024,
+  requestInflatedBytesMax: 64 * 1024 * 1024,
+  spansPerRequestMax: 100_000,
+  /** A by-id answer; beyond it the answer is cut and says so. */
+  traceBytesMax: 256 * 1024 * 1024,
+  traceSpansMax: 500_000,
+  /** Coverage entries kept for a (trace, region); beyond it counts are lower bounds. */
+  coverageEntriesMax: 4096,
+  searchLimitMax: 1000,
+  searchLimitDefault: 20,
+} as const;
