@@ -50,4 +50,4 @@ export const FLAG_IS_REMOTE = 0x200;
 export const StatusCode = { unset: 0, ok: 1, error: 2 } as const;
 
 /** Called for each span in the order of the bytes. Returning false ends the scan. */
-export type SpanVisitor = (span: SpanRef) => boolean | undefined | void;
+export type SpanVisitor = (span: SpanRef) => boolean | undefined;
