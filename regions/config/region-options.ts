@@ -1,0 +1,123 @@
+import {
+  choice,
+  flag,
+  integer,
+  list,
+  type OptionValues,
+  object,
+  optionalText,
+  text,
+} from '../../global/runtime/options.js';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const port = (help: string, standard: number) => integer({ help, default: standard, min: 0, max: 65_535 });
+
+/** Everything that a region process can be told. The file's keys are the names here. */
+export const REGION_OPTIONS = {
+  region: text({ help: 'the region that this process is' }),
+  fleet: object({ help: 'the fleet: {"regions": [{"region", "regionApi": "host:port", "standby", "partitions"}]}' }),
+  dataDir: text({ help: 'folder of the log, the store and the index' }),
+  host: text({ help: 'address to listen on', default: '127.0.0.1' }),
+  otlpGrpcPort: port('OTLP over gRPC', 4317),
+  otlpHttpPort: port('OTLP over HTTP, and native spans', 4318),
+  zipkinPort: port('Zipkin v2 JSON', 9411),
+  jaegerThriftPort: port('Jaeger thrift over HTTP', 14268),
+  regionApiPort: port('region API, for routers and other regions', 7001),
+  adminPort: port('health and metrics', 7002),
+  logLevel: choice({
+    help: 'least important level that is logged',
+    default: 'info',
+    choices: ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const,
+  }),
+  collectorId: optionalText({ help: 'name of this collector in what it stores; default: host name and process id' }),
+  gatherMs: integer({
+    help: 'how long spans gather before they are appended',
+    unit: 'ms',
+    default: 5,
+    min: 0,
+    max: 1000,
+  }),
+  redactDropKeys: list({
+    help: 'attributes that are dropped before anything is stored',
+    default: ['user.password', 'user.token'],
+  }),
+  redactMaskKeys: list({ help: 'attributes whose value is replaced by a keyed hash', default: ['user.id'] }),
+  redactPatterns: list({
+    help: 'patterns that are replaced inside any text: email, card, bearer',
+    default: ['email', 'card', 'bearer'],
+  }),
+  redactSecretFile: optionalText({
+    help: 'file with the key of the mask, the same in every region so that masked values can be joined; default: a fixed key, for trying out only',
+  }),
+  corsOrigins: list({ help: "origins whose browsers may send OTLP; '*' for any", default: [] }),
+  assemblerIdleMs: integer({
+    help: 'a trace that got no span for so long is closed',
+    unit: 'ms',
+    default: 30_000,
+    min: 100,
+    max: HOUR_MS,
+  }),
+  assemblerAgeMs: integer({ help: 'a trace this old is closed', unit: 'ms', default: 300_000, min: 1000, max: DAY_MS }),
+  assemblerSettleMs: integer({
+    help: 'a whole trace that got no span for so long is closed',
+    unit: 'ms',
+    default: 2000,
+    min: 0,
+    max: HOUR_MS,
+  }),
+  assemblerOpenBytesMax: integer({
+    help: 'bytes of open traces held in memory; the oldest are closed beyond it',
+    unit: 'bytes',
+    default: 512 * 1024 * 1024,
+    min: 1024 * 1024,
+    max: 64 * 1024 ** 3,
+  }),
+  spansRetentionMs: integer({
+    help: 'how long raw spans stay in the log',
+    unit: 'ms',
+    default: 7 * DAY_MS,
+    min: 4 * HOUR_MS,
+    max: 365 * DAY_MS,
+  }),
+  viewsRetentionMs: integer({
+    help: 'how long segments and metadata stay in the log',
+    unit: 'ms',
+    default: 7 * DAY_MS,
+    min: 4 * HOUR_MS,
+    max: 365 * DAY_MS,
+  }),
+  storeRetentionMs: integer({
+    help: 'how long traces are kept',
+    unit: 'ms',
+    default: 30 * DAY_MS,
+    min: HOUR_MS,
+    max: 3650 * DAY_MS,
+  }),
+  linkDelayMs: integer({
+    help: 'delay added to what arrives from other regions, to try out distance',
+    unit: 'ms',
+    default: 0,
+    min: 0,
+    max: 60_000,
+  }),
+  reconcileCron: text({ help: 'when the index is compared with the other regions (cron)', default: '*/15 * * * *' }),
+  reconcile: flag({ help: 'compare and repair the index on that schedule', default: true }),
+  drainMs: integer({
+    help: 'longest wait for requests in progress when stopping',
+    unit: 'ms',
+    default: 10_000,
+    min: 0,
+    max: 600_000,
+  }),
+  healthLimitMs: integer({
+    help: 'time limit of each deep health check',
+    unit: 'ms',
+    default: 1000,
+    min: 10,
+    max: 60_000,
+  }),
+  crashAt: optionalText({ help: 'for crash tests: the named point at which this process kills itself' }),
+} as const;
+
+export type RegionOptions = OptionValues<typeof REGION_OPTIONS>;

@@ -1,0 +1,151 @@
+import type { TraceLocation } from '../../global/index/trace-index.js';
+import { tracePartition } from '../../global/log/partition.js';
+import { type RegionId, type TraceId, traceIdBytes } from '../../global/model/ids.js';
+import { type BlockId, MetadataFlag, type TraceMetadata, type Watermark } from '../../global/model/metadata.js';
+import { maxNano, minNano, unixNanoToMs } from '../../global/model/time.js';
+import { formatDuration } from './format-duration.js';
+
+/** Why a region is asked or skipped; stable, for tests, metrics and `?explain=1`. */
+export type PlanCode =
+  /** Skipped: no record, and the region's watermark is past every known part and the grace. The only code that skips. */
+  | 'absence-proved'
+  /** Asked: the index has a record of the region for the trace. */
+  | 'has-record'
+  /** Asked: no region has a record, so nothing bounds the trace in time. */
+  | 'no-record-anywhere'
+  /** Asked: the index could not be read. */
+  | 'index-unavailable'
+  /** Asked: the region never published a watermark of the trace's partition. */
+  | 'no-watermark'
+  /** Asked: the watermark belongs to another partitioning than the fleet file's. */
+  | 'partitioning-differs'
+  /** Asked: the watermark does not reach past the trace's end and the grace. */
+  | 'watermark-behind'
+  /** Asked: a known part has implausible times, so its end proves nothing. */
+  | 'implausible-times';
+
+export interface RegionPlan {
+  readonly region: RegionId;
+  readonly action: 'ask' | 'skip';
+  readonly code: PlanCode;
+  /** For a person: the proof of a skip, or the reason for asking. */
+  readonly why: string;
+  /** Blocks of the region that the index names (only ever the home region's); a hint for the call. */
+  readonly blocks: readonly BlockId[];
+}
+
+/** One entry per configured region, in the order of the fleet. */
+export interface TracePlan {
+  readonly traceId: TraceId;
+  readonly regions: readonly RegionPlan[];
+}
+
+export interface TracePlanInput {
+  readonly traceId: TraceId;
+  /** What the index knows; null where it could not be asked. */
+  readonly location: TraceLocation | null;
+  readonly regions: readonly { readonly region: RegionId; readonly spansPartitions: number }[];
+  /** How long after a trace's end a region may still append spans of it (lateness and clock skew together). */
+  readonly graceNano: bigint;
+  /** The router's wall clock: no watermark proves anything beyond it. */
+  readonly nowUnixNano: bigint;
+}
+
+/**
+ * Decides which regions are asked for a trace. A region is skipped only where the index proves absence: it has no record of the
+ * trace, some other region has one, and its watermark of the trace's own partition (under the fleet's current
+ * partition count) lies past the end of every known part plus the grace. Any doubt means ask.
+ *
+ * The proof holds for every span that its region appended no later than the grace after the end of the known parts, and for every
+ * later one that the feed has already told of. A watermark ahead of the router's clock counts only up to that
+ * clock: an assembler whose clock runs ahead must not prove the future. Pure.
+ */
+export function planTrace(input: TracePlanInput): TracePlan {
+  const { traceId, location } = input;
+  const known = location?.records ?? [];
+  const partition = new Partitioner(traceId);
+  return {
+    traceId,
+    regions: input.regions.map(({ region, spansPartitions }): RegionPlan => {
+      const ask = (code: PlanCode, why: string, blocks: readonly BlockId[] = []): RegionPlan => ({
+        region,
+        action: 'ask',
+        code,
+        why,
+        blocks,
+      });
+      if (!location) return ask('index-unavailable', 'the index could not be read');
+      const record = known.find((r) => r.region === region);
+      if (record) return ask('has-record', describeRecord(record), record.blocks);
+      if (known.length === 0) {
+        return ask('no-record-anywhere', 'no region has a record of the trace, so its time is not known');
+      }
+      const implausible = known.find((r) => (r.flags & MetadataFlag.implausibleTime) !== 0);
+      if (implausible) {
+        return ask('implausible-times', `no record, but the times of ${implausible.region}'s part are implausible`);
+      }
+      const watermark = location.watermarks.find((w) => w.region === region);
+      if (!watermark) return ask('no-watermark', 'no record, and no watermark of the region is known');
+      if (
+        watermark.partitionCount !== spansPartitions ||
+        watermark.partition !== partition.of(watermark.partitionCount)
+      ) {
+        return ask(
+          'partitioning-differs',
+          `no record, but the watermark is of partition ${watermark.partition} of ${watermark.partitionCount}, the fleet file says ${spansPartitions}`,
+        );
+      }
+      return byWatermark(region, known, watermark, input);
+    }),
+  };
+}
+
+function byWatermark(
+  region: RegionId,
+  known: readonly TraceMetadata[],
+  watermark: Watermark,
+  { graceNano, nowUnixNano }: TracePlanInput,
+): RegionPlan {
+  const end = known.map((r) => r.endUnixNano).reduce(maxNano);
+  const proved = minNano(watermark.watermarkUnixNano, nowUnixNano);
+  const margin = proved - (end + graceNano);
+  const grace = formatDuration(graceNano);
+  const at = formatTime(proved);
+  if (margin > 0n) {
+    const why = `watermark ${at} is ${formatDuration(margin)} past the end of every known part plus the grace of ${grace}, and no record`;
+    return { region, action: 'skip', code: 'absence-proved', why, blocks: [] };
+  }
+  const why = `no record, but watermark ${at} is ${formatDuration(-margin)} short of the end of the known parts plus the grace of ${grace}`;
+  return { region, action: 'ask', code: 'watermark-behind', why, blocks: [] };
+}
+
+function describeRecord(record: TraceMetadata): string {
+  const spans = record.coverage.reduce((sum, c) => sum + c.spanCount, 0);
+  return `the index has a record: ${spans} ${spans === 1 ? 'span' : 'spans'} from ${formatTime(record.startUnixNano)} to ${formatTime(record.endUnixNano)}`;
+}
+
+/** `2026-11-21T12:03:04Z`; times that no calendar has are shown in nanoseconds. */
+export function formatTime(unixNano: bigint): string {
+  const ms = unixNanoToMs(unixNano);
+  if (Math.abs(ms) > 8.64e15) return `${unixNano} ns`;
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
+}
+
+/** Finds the trace's partition for a count; most fleets have one count, so the last answer is kept. */
+class Partitioner {
+  readonly #bytes: Buffer;
+  #count = -1;
+  #partition = -1;
+
+  constructor(traceId: TraceId) {
+    this.#bytes = traceIdBytes(traceId);
+  }
+
+  of(count: number): number {
+    if (count !== this.#count) {
+      this.#count = count;
+      this.#partition = count > 0 ? tracePartition(this.#bytes, 0, count) : -1;
+    }
+    return this.#partition;
+  }
+}
