@@ -10,7 +10,6 @@ import type { IndexDigests } from '../../global/index/trace-index.js';
 import { parseRegionId, type RegionId } from '../../global/model/ids.js';
 import { LIMITS } from '../../global/model/limits.js';
 import { checkVersion, positionToWire, searchFromWire, traceIdFromWire } from '../../global/region-api/convert.js';
-import { toStatus } from '../../global/region-api/grpc-errors.js';
 import {
   MESSAGE_BYTES_MAX,
   REGION_API_VERSION,
@@ -30,6 +29,7 @@ import {
   type WireTracePart,
 } from '../../global/region-api/messages.js';
 import type { MissingPart, RegionStatus } from '../../global/region-api/region-client.js';
+import { toStatus } from '../../global/region-api/status-codes.js';
 import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import { listenError } from '../../global/runtime/http-listener.js';

@@ -14,6 +14,7 @@ import type { Clock } from '../../global/runtime/clock.js';
 import { messageOf } from '../../global/runtime/errors.js';
 import { StateMemory } from '../../global/runtime/health.js';
 import type { LiveSegments } from '../assembler/open-traces-reader.js';
+import type { Segment } from '../segments/segment.js';
 import type { SearchPage, SegmentStoreReader, SegmentStoreSearch } from '../store/segment-store.js';
 
 export interface RegionReadsOptions {
@@ -34,42 +35,55 @@ export interface RegionReadsOptions {
 export class RegionReads {
   readonly #options: RegionReadsOptions;
   readonly #storeState: StateMemory;
+  readonly #liveState: StateMemory;
 
   constructor(options: RegionReadsOptions) {
     this.#options = options;
     this.#storeState = new StateMemory('store', options.clock);
+    this.#liveState = new StateMemory('assembler', options.clock);
   }
 
   async getTrace({ source, traceId, blocks, bytesMax }: TraceRequest): Promise<RegionTrace> {
     const { live, store } = this.#options;
-    const segments: RegionSegment[] = live.get(source, traceId).map((segment) => ({ ...segment, live: true }));
     const missing: MissingPart[] = [];
-    try {
-      const hints = { blocks: [...new Set([...blocks, ...(await this.#ownBlocks(source, traceId))])], complete: false };
-      for (const segment of await store.get(source, traceId, hints)) segments.push({ ...segment, live: false });
-      this.#storeState.succeeded();
-    } catch (error) {
-      missing.push(this.#storeMissing(error));
-    }
+    const segments: RegionSegment[] = [];
+    const add = (found: readonly Segment[], isLive: boolean) => {
+      for (const segment of found) segments.push({ ...segment, live: isLive });
+    };
+    add((await this.#ask(this.#liveState, missing, () => live.get(source, traceId))) ?? [], true);
+    const known = await this.#ownBlocks(source, traceId);
+    const hints = { blocks: [...new Set([...blocks, ...known])], complete: false };
+    add((await this.#ask(this.#storeState, missing, () => store.get(source, traceId, hints))) ?? [], false);
     return { ...cutAt(segments, bytesMax), missing };
   }
 
   async search(request: SearchRequest, signal: AbortSignal): Promise<RegionSearchPage> {
     const { live, store } = this.#options;
-    const pages: SearchPage[] = [live.search(request)];
     const missing: MissingPart[] = [];
-    try {
-      pages.push(await store.search(request, signal));
-      this.#storeState.succeeded();
-    } catch (error) {
-      missing.push(this.#storeMissing(error));
-    }
-    return { ...mergeSearchPages(pages, request.limit), missing };
+    const pages = [
+      await this.#ask(this.#liveState, missing, () => live.search(request, signal)),
+      await this.#ask(this.#storeState, missing, () => store.search(request, signal)),
+    ];
+    return {
+      ...mergeSearchPages(
+        pages.filter((page) => page !== null),
+        request.limit,
+      ),
+      missing,
+    };
   }
 
-  #storeMissing(error: unknown): MissingPart {
-    this.#storeState.failed(messageOf(error));
-    return { part: 'store', reason: messageOf(error), sinceMs: this.#storeState.sinceMs };
+  /** What a part answers; null, and named in `missing`, when it fails. */
+  async #ask<T>(part: StateMemory, missing: MissingPart[], ask: () => Promise<T>): Promise<T | null> {
+    try {
+      const answer = await ask();
+      part.succeeded();
+      return answer;
+    } catch (error) {
+      part.failed(messageOf(error));
+      missing.push({ part: part.part, reason: messageOf(error), sinceMs: part.sinceMs });
+      return null;
+    }
   }
 
   /** Blocks that the region's own index names: a get by id. The index is only a help here; without it the store searches. */

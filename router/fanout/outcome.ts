@@ -50,6 +50,7 @@ export function failureOf(error: unknown): RegionFailure {
     return failure('unavailable', 'malformed', `the call failed: ${messageOf(error)}`, false);
   }
   const { code, message } = error;
+  const retriable = error.retry === 'later' && code !== 'timeout';
   switch (code) {
     case 'timeout':
       return failure('timeout', code, message, false);
@@ -59,12 +60,8 @@ export function failureOf(error: unknown): RegionFailure {
     case 'invalid':
     case 'not-found':
       return { ...failure('unavailable', code, message, false), counts: false };
-    case 'unavailable':
-    case 'overloaded':
-    case 'shutting-down':
-      return failure('unavailable', code, message, true);
     default:
-      return failure('unavailable', code, message, false);
+      return failure('unavailable', code, message, retriable);
   }
 }
 

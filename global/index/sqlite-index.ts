@@ -1,0 +1,185 @@
+import type { Registry } from 'prom-client';
+import type { RegionId } from '../model/ids.js';
+import type { FeedRecord } from '../model/metadata.js';
+import type { Clock } from '../runtime/clock.js';
+import { MeridianError } from '../runtime/errors.js';
+import type { Logger } from '../runtime/logger.js';
+import { type IndexMetrics, indexMetrics } from './index-metrics.js';
+import { type ConnectionSource, ReadOnlySource, SqliteConnection, WritableSource } from './sqlite-connection.js';
+import { SqliteIndexReads } from './sqlite-reads.js';
+import { openForWriting } from './sqlite-schema.js';
+import { applyTransaction } from './sqlite-apply.js';
+import { clearAll, expireTraces, type SweepState } from './sqlite-retention.js';
+import type { TraceIndex, TraceLocation } from './trace-index.js';
+import type { TraceId } from '../model/ids.js';
+
+/** A transaction takes whole feed records until it has this many traces: it holds the event loop while it runs. */
+export const TRACES_PER_TRANSACTION_MAX = 1000;
+/** Calls of `apply` that wait for a transaction. */
+export const PENDING_APPLIES_MAX = 4096;
+
+export interface SqliteTraceIndexOptions {
+  /** The file; its folder is made where it is missing. SQLite keeps `-wal` and `-shm` beside it. */
+  readonly file: string;
+  /** A reader of a file that another process writes. It may not exist yet: calls then reject with `unavailable`. */
+  readonly readOnly?: boolean;
+  /** The region whose records keep their blocks. */
+  readonly home: RegionId;
+  readonly clock: Clock;
+  readonly registry: Registry;
+  readonly logger: Logger;
+}
+
+/**
+ * The embedded index: one SQLite file (WAL, synchronous FULL), one writing process, any number of reading ones. One connection in
+ * each; statements are short and run on the caller's thread.
+ * Rejects with `unavailable` where the file cannot be opened for writing, with `unknown-version` where its layout is another build's.
+ */
+export async function openSqliteTraceIndex(options: SqliteTraceIndexOptions): Promise<TraceIndex> {
+  const metrics = indexMetrics(options.registry);
+  if (options.readOnly) return new ReadOnlyIndex(new ReadOnlySource(options.file), options.clock, metrics);
+  const connection = new SqliteConnection(openForWriting(options.file), true);
+  return new WritableIndex(new WritableSource(connection), options, metrics);
+}
+
+/** Readers' half, measured; writing is refused. */
+class ReadOnlyIndex extends SqliteIndexReads implements TraceIndex {
+  constructor(
+    source: ConnectionSource,
+    private readonly timer: Clock,
+    private readonly measured: IndexMetrics,
+  ) {
+    super(source);
+  }
+
+  override async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+    const begun = this.timer.monotonicMs();
+    const found = await super.locate(traceIds);
+    this.measured.locateSeconds.observe((this.timer.monotonicMs() - begun) / 1000);
+    return found;
+  }
+
+  async apply(_records: readonly FeedRecord[]): Promise<void> {
+    throw this.#refused('apply');
+  }
+
+  async expire(_beforeUnixNano: bigint): Promise<number> {
+    throw this.#refused('expire');
+  }
+
+  async clear(): Promise<void> {
+    throw this.#refused('clear');
+  }
+
+  #refused(what: string): MeridianError {
+    return new MeridianError('refused', `index ${what}: this index is open for reading only`, 'never');
+  }
+
+  async close(): Promise<void> {
+    this.source.close();
+  }
+}
+
+interface PendingApply {
+  readonly records: readonly FeedRecord[];
+  /** Records that are committed. */
+  done: number;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+class WritableIndex extends ReadOnlyIndex implements TraceIndex {
+  readonly #pending: PendingApply[] = [];
+  readonly #sweep: SweepState = { sweepAtTexts: 10_000 };
+  #draining: Promise<void> | null = null;
+  #closing = false;
+
+  constructor(
+    private readonly writable: WritableSource,
+    private readonly options: SqliteTraceIndexOptions,
+    private readonly metrics: IndexMetrics,
+  ) {
+    super(writable, options.clock, metrics);
+  }
+
+  /** Calls that come together share a transaction, and with it the wait for the disk. */
+  override apply(records: readonly FeedRecord[]): Promise<void> {
+    if (records.length === 0) return Promise.resolve();
+    if (this.#closing) {
+      return Promise.reject(new MeridianError('shutting-down', 'index apply: the index is closed', 'later'));
+    }
+    if (this.#pending.length >= PENDING_APPLIES_MAX) {
+      return Promise.reject(
+        new MeridianError('overloaded', `index apply: ${PENDING_APPLIES_MAX} calls wait already`, 'later'),
+      );
+    }
+    return new Promise((resolve, reject) => {
+      this.#pending.push({ records, done: 0, resolve, reject });
+      this.#draining ??= this.#drain();
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#pending.length > 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#commitSome();
+    }
+    this.#draining = null;
+  }
+
+  /** One transaction of what waits, in order, whole records up to the limit. */
+  #commitSome(): void {
+    const records: FeedRecord[] = [];
+    let traces = 0;
+    let calls = 0;
+    let partly = 0;
+    for (const call of this.#pending) {
+      partly = call.done;
+      while (partly < call.records.length && (records.length === 0 || traces < TRACES_PER_TRANSACTION_MAX)) {
+        const record = call.records[partly++]!;
+        records.push(record);
+        traces += record.traces.length;
+      }
+      if (partly < call.records.length) break;
+      calls++;
+    }
+    const begun = this.options.clock.monotonicMs();
+    try {
+      const changed = this.writable.use('index apply', (connection) =>
+        applyTransaction(connection, this.options.home, records),
+      );
+      for (const call of this.#pending.splice(0, calls)) call.resolve();
+      if (this.#pending[0]) this.#pending[0].done = calls === 0 || partly > 0 ? this.#partlyDone(partly) : 0;
+      this.metrics.appliedTraces.inc(traces);
+      this.metrics.changedRecords.inc(changed);
+      this.metrics.applySeconds.observe((this.options.clock.monotonicMs() - begun) / 1000);
+    } catch (error) {
+      // The call that was cut short fails with the rest; what it has in the file stays, and a retry joins it in again.
+      const failed = this.#pending.splice(0, Math.max(calls, 1));
+      this.options.logger.warn({ err: error, calls: failed.length }, 'index apply failed');
+      for (const call of failed) call.reject(error);
+    }
+  }
+
+  #partlyDone(partly: number): number {
+    const call = this.#pending[0];
+    return call && partly < call.records.length ? partly : 0;
+  }
+
+  override async expire(beforeUnixNano: bigint): Promise<number> {
+    const removed = await expireTraces(this.writable, beforeUnixNano, this.#sweep);
+    this.metrics.expiredRecords.inc(removed);
+    return removed;
+  }
+
+  override async clear(): Promise<void> {
+    await this.#draining;
+    this.writable.use('index clear', clearAll);
+  }
+
+  override async close(): Promise<void> {
+    this.#closing = true;
+    await this.#draining;
+    await super.close();
+  }
+}

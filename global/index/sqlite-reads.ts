@@ -1,0 +1,162 @@
+import type { RegionId, TraceId } from '../model/ids.js';
+import type { CatalogueEntry, TraceMetadata, Watermark } from '../model/metadata.js';
+import { MeridianError } from '../runtime/errors.js';
+import { bucketRange } from './digest.js';
+import { unpackRow } from './row-codec.js';
+import { asBuffer, type ConnectionSource, type SqliteConnection } from './sqlite-connection.js';
+import type { CatalogueReader, IndexDigest, IndexDigests, TraceIndexReader, TraceLocation } from './trace-index.js';
+
+/** Ids in one `locate`. */
+export const LOCATE_MAX = 1000;
+/** Records in one page of a bucket. */
+export const BUCKET_PAGE_MAX = 10_000;
+
+const ID_BYTES = 16;
+const SELECT_TRACE = 'SELECT id, value FROM trace WHERE id >= ? AND id < ?';
+
+export interface TraceRow {
+  id: Uint8Array;
+  value: Uint8Array;
+}
+
+/** The metadata in a row. */
+export function unpackTraceRow(connection: SqliteConnection, row: TraceRow): TraceMetadata {
+  const id = asBuffer(row.id);
+  return unpackRow(
+    id.toString('hex', 0, ID_BYTES) as TraceId,
+    connection.regionName(id[ID_BYTES]!),
+    asBuffer(row.value),
+    { name: connection.names.text, block: connection.blocks.text },
+  );
+}
+
+/** Walks of the whole table go by the first byte of the id, and let other work in between. */
+export function* keyRanges(after: Buffer | null): Generator<{ from: Buffer; to: Buffer }> {
+  for (let first = after ? after[0]! : 0; first < 256; first++) {
+    const start = Buffer.of(first);
+    const from = after && first === after[0] ? after : start;
+    // Longer than any key, so that it lies behind all keys with this first byte.
+    yield { from, to: Buffer.concat([start, Buffer.alloc(ID_BYTES + 2, 0xff)]) };
+  }
+}
+
+export function otherWork(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** The reading faces of the SQLite index, over a writer's or a reader's connection. */
+export class SqliteIndexReads implements TraceIndexReader, CatalogueReader, IndexDigests {
+  constructor(protected readonly source: ConnectionSource) {}
+
+  async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+    if (traceIds.length > LOCATE_MAX) {
+      throw new MeridianError('invalid', `index locate: ${traceIds.length} ids are beyond ${LOCATE_MAX}`, 'never');
+    }
+    return this.source.use('index locate', (connection) =>
+      // One snapshot: a watermark must not be newer than the records that it is read with.
+      connection.snapshot(() => traceIds.map((id) => this.#locateOne(connection, id))),
+    );
+  }
+
+  #locateOne(connection: SqliteConnection, traceId: TraceId): TraceLocation {
+    const id = Buffer.alloc(ID_BYTES + 1, 0xff);
+    id.write(traceId, 0, ID_BYTES, 'hex');
+    const rows = connection.sql(SELECT_TRACE).all(id.subarray(0, ID_BYTES), Buffer.concat([id, id])) as TraceRow[];
+    const records = rows.map((row) => unpackTraceRow(connection, row));
+    if (records.length > 1) records.sort((a, b) => (a.region < b.region ? -1 : 1));
+    return { traceId, records, watermarks: connection.watermarks.ofTrace(id) };
+  }
+
+  async watermarks(): Promise<readonly Watermark[]> {
+    return this.source.use('index watermarks', (connection) => connection.snapshot(() => connection.watermarks.all()));
+  }
+
+  async catalogue(regions?: readonly RegionId[]): Promise<readonly (CatalogueEntry & { readonly region: RegionId })[]> {
+    return this.source.use('index catalogue', (connection) =>
+      connection.snapshot(() => {
+        const found: (CatalogueEntry & { region: RegionId })[] = [];
+        for (const region of regions ? new Set(regions) : connection.regions()) {
+          const number = connection.regionNumber(region);
+          if (number === undefined) continue;
+          const rows = connection
+            .sql('SELECT service, operation, kind, seen FROM catalogue WHERE region = ?')
+            .all(number) as CatalogueRow[];
+          for (const { service, operation, kind, seen } of rows) {
+            found.push({ region, service, operation, kind, lastSeenMs: seen });
+          }
+        }
+        return found;
+      }),
+    );
+  }
+
+  async digests(region: RegionId): Promise<readonly IndexDigest[]> {
+    return this.source.use('index digests', (connection) =>
+      connection.snapshot(() => {
+        const number = connection.regionNumber(region);
+        if (number === undefined) return [];
+        const rows = connection
+          .sql('SELECT bucket, count, sum FROM digest WHERE region = ? ORDER BY bucket')
+          .all(number) as DigestRow[];
+        return rows.map(({ bucket, count, sum }) => ({
+          region,
+          bucketStartMs: bucket,
+          recordCount: count,
+          hash: asBuffer(sum).toString('hex'),
+        }));
+      }),
+    );
+  }
+
+  async bucket(
+    region: RegionId,
+    bucketStartMs: number,
+    after: TraceId | null,
+    limit: number,
+  ): Promise<readonly TraceMetadata[]> {
+    if (limit < 1 || limit > BUCKET_PAGE_MAX) {
+      throw new MeridianError('invalid', `index bucket: a page of ${limit} is not within 1 to ${BUCKET_PAGE_MAX}`, 'never');
+    }
+    const found: TraceMetadata[] = [];
+    const { first, last } = bucketRange(bucketStartMs);
+    // Behind all rows of that trace, whatever the region.
+    const start = after ? Buffer.concat([Buffer.from(after, 'hex'), Buffer.of(0xff, 0xff)]) : null;
+    for (const { from, to } of keyRanges(start)) {
+      this.source.use('index bucket', (connection) =>
+        connection.snapshot(() => {
+          const number = connection.regionNumber(region);
+          if (number === undefined) return;
+          const rows = connection
+            .sql(
+              'SELECT id, value FROM trace WHERE id >= ? AND id < ? AND substr(id, 17) = ? AND substr(value, 1, 8) BETWEEN ? AND ? ORDER BY id LIMIT ?',
+            )
+            .all(from, to, Buffer.of(number), bigEndian(first), bigEndian(last), limit - found.length) as TraceRow[];
+          for (const row of rows) found.push(unpackTraceRow(connection, row));
+        }),
+      );
+      if (found.length >= limit) break;
+      await otherWork();
+    }
+    return found;
+  }
+}
+
+/** Eight bytes that compare like the number; beyond 64 bits: the largest. */
+export function bigEndian(value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(value > 0xffff_ffff_ffff_ffffn ? 0xffff_ffff_ffff_ffffn : value);
+  return bytes;
+}
+
+interface CatalogueRow {
+  service: string;
+  operation: string;
+  kind: number;
+  seen: number;
+}
+
+interface DigestRow {
+  bucket: number;
+  count: number;
+  sum: Uint8Array;
+}

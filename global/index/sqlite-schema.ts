@@ -1,0 +1,94 @@
+import { mkdirSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync } from '@photostructure/sqlite';
+import { MeridianError, messageOf } from '../runtime/errors.js';
+
+/** Layout of the file; another number is another layout. */
+export const SCHEMA_VERSION = 1;
+/** How long a statement waits for another process's lock. */
+const BUSY_TIMEOUT_MS = 250;
+
+/*
+ * trace.id is the 16 bytes of the trace id, then the region's number in one byte: a trace's rows are neighbours.
+ * There is no index by time: it would cost a third more. Buckets and expiry walk the rows instead; digests are kept as sums.
+ */
+const SCHEMA = `
+CREATE TABLE trace (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE region (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE name (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL UNIQUE);
+CREATE TABLE block (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL UNIQUE);
+CREATE TABLE digest (region INTEGER, bucket INTEGER, count INTEGER NOT NULL, sum BLOB NOT NULL,
+  PRIMARY KEY (region, bucket)) WITHOUT ROWID;
+CREATE TABLE watermark (region INTEGER, part INTEGER, parts INTEGER NOT NULL, nano BLOB NOT NULL,
+  PRIMARY KEY (region, part)) WITHOUT ROWID;
+CREATE TABLE parts (region INTEGER, parts INTEGER, PRIMARY KEY (region, parts)) WITHOUT ROWID;
+CREATE TABLE catalogue (region INTEGER, service TEXT, operation TEXT, kind INTEGER, seen INTEGER NOT NULL,
+  PRIMARY KEY (region, service, operation, kind)) WITHOUT ROWID;
+PRAGMA user_version = ${SCHEMA_VERSION};
+`;
+
+/** Opens for writing, making the file where it is missing. Throws `unavailable` or `unknown-version`. */
+export function openForWriting(file: string): DatabaseSync {
+  let database: DatabaseSync | null = null;
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;');
+    const version = versionOf(database);
+    if (version === 0) database.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`);
+    else checkVersion(version, file);
+    return database;
+  } catch (error) {
+    database?.close();
+    throw asUnavailable(error, `index ${file}: opening for writing`);
+  }
+}
+
+/** An open file and what tells it from another of the same name. */
+export interface OpenedFile {
+  readonly database: DatabaseSync;
+  readonly identity: string;
+}
+
+/** Opens for reading only. Throws `unavailable` where the file is not there yet (or not finished), `unknown-version`. */
+export function openForReading(file: string): OpenedFile {
+  let database: DatabaseSync | null = null;
+  try {
+    const identity = fileIdentity(file);
+    if (identity === null) throw new Error('there is no such file');
+    database = new DatabaseSync(file, { readOnly: true, timeout: BUSY_TIMEOUT_MS });
+    database.exec('PRAGMA cache_size = -32768;');
+    const version = versionOf(database);
+    if (version === 0) throw new Error('its writer has not laid it out yet');
+    checkVersion(version, file);
+    return { database, identity };
+  } catch (error) {
+    database?.close();
+    throw asUnavailable(error, `index ${file}: opening for reading`);
+  }
+}
+
+/** Device and inode; null where there is no file. */
+export function fileIdentity(file: string): string | null {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  return stat ? `${stat.dev}:${stat.ino}` : null;
+}
+
+function versionOf(database: DatabaseSync): number {
+  return (database.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
+}
+
+function checkVersion(version: number, file: string): void {
+  if (version === SCHEMA_VERSION) return;
+  throw new MeridianError(
+    'unknown-version',
+    `index ${file}: layout version ${version}, this build knows ${SCHEMA_VERSION}; move it away to have it rebuilt from the log`,
+    'never',
+  );
+}
+
+/** A MeridianError as it is; anything else as `unavailable`. */
+export function asUnavailable(error: unknown, attempted: string): MeridianError {
+  if (error instanceof MeridianError) return error;
+  return new MeridianError('unavailable', `${attempted}: ${messageOf(error)}`, 'later', { cause: error });
+}

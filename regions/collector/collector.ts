@@ -1,0 +1,240 @@
+import type { Registry } from 'prom-client';
+import type { LogAppender } from '../../global/log/span-log.js';
+import { LIMITS } from '../../global/model/limits.js';
+import type { RegionId } from '../../global/model/ids.js';
+import type { Redactor } from '../../global/otlp/redact.js';
+import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
+import type { Clock } from '../../global/runtime/clock.js';
+import type { ReachCrashPoint } from '../../global/runtime/crash-points.js';
+import { MeridianError } from '../../global/runtime/errors.js';
+import type { Logger } from '../../global/runtime/logger.js';
+import type { HealthCheck, PartHealth, Service } from '../../global/runtime/service.js';
+import { Admission } from './admission.js';
+import { AppendHealth } from './append-health.js';
+import { Gatherer } from './gatherer.js';
+import { HttpListener } from './http-listener.js';
+import { jaegerThriftRoute, nativeRoute, otlpRoute, zipkinRoute } from './http-routes.js';
+import { CollectorMetrics } from './metrics.js';
+import { OtlpGrpcListener } from './otlp-grpc.js';
+import type { Pipeline } from './pipeline.js';
+import type { SpansRoute } from './protocol.js';
+import { spansHttpHandler } from './spans-http.js';
+
+/** Limits and times of a collector; every one can be left to its default. */
+export const COLLECTOR_DEFAULTS = {
+  /** How long the spans of a request wait for company before they are appended. */
+  gatherMs: 5,
+  gatherBytesMax: 1024 * 1024,
+  /** At most what the log takes as one record. */
+  recordBytesMax: 4 * 1024 * 1024,
+  inFlightBytesMax: LIMITS.requestInflatedBytesMax,
+  inFlightRequestsMax: 1024,
+  requestBytesMax: LIMITS.requestBytesMax,
+  requestInflatedBytesMax: LIMITS.requestInflatedBytesMax,
+  spansPerRequestMax: LIMITS.spansPerRequestMax,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  keepAliveTimeoutMs: 75_000,
+  /** Per HTTP listener. */
+  connectionsMax: 10_000,
+  grpcStreamsPerConnectionMax: 100,
+  grpcReceivingMax: 256,
+  /** What a client is told to wait before it sends again. */
+  retryAfterMs: 1000,
+  drainMs: 10_000,
+  /** Origins of pages whose browsers may send spans; `*` for all. */
+  corsOrigins: [] as readonly string[],
+} as const;
+
+export type CollectorLimits = { readonly [K in keyof typeof COLLECTOR_DEFAULTS]: Widened<(typeof COLLECTOR_DEFAULTS)[K]> };
+type Widened<T> = T extends number ? number : T;
+
+export interface CollectorOptions extends Partial<CollectorLimits> {
+  readonly region: RegionId;
+  /** Names this collector in every record it appends. */
+  readonly collectorId: string;
+  readonly log: LogAppender;
+  /** Partitions of `spans`. */
+  readonly partitionCount: number;
+  readonly listen: CollectorAddresses;
+  readonly redactor: Redactor;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly crash: ReachCrashPoint;
+  readonly security: ChannelSecurity;
+  /** A random uint32; asked once, for the instance in the records' stamps. */
+  readonly random32: () => number;
+}
+
+export interface CollectorAddresses {
+  readonly otlpGrpc: ListenAddress;
+  /** Also native spans. */
+  readonly otlpHttp: ListenAddress;
+  readonly zipkin: ListenAddress;
+  readonly jaegerThrift: ListenAddress;
+}
+
+/**
+ * Takes spans of every protocol, checks them, and acknowledges what is durable in the region's log. Stateless: any number of them can
+ * stand side by side. `stop` takes no new connection, finishes the requests in flight within `drainMs`, and then resolves.
+ */
+export interface Collector extends Service {
+  /** Where it listens, with the ports that were taken; throws `unavailable` before `start`. */
+  readonly addresses: CollectorAddresses;
+  health(): HealthCheck;
+}
+
+/** Throws `configuration` for limits that cannot hold together. */
+export function createCollector(options: CollectorOptions): Collector {
+  return new ListeningCollector(options, { ...COLLECTOR_DEFAULTS, ...withoutUndefined(options) });
+}
+
+class ListeningCollector implements Collector {
+  readonly #gatherer: Gatherer;
+  readonly #appendHealth: AppendHealth;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #grpc: OtlpGrpcListener;
+  readonly #http: Record<'otlpHttp' | 'zipkin' | 'jaegerThrift', HttpListener>;
+  #state: { readonly name: 'new' | 'listening' | 'stopped'; readonly sinceMs: number };
+  #stopping: Promise<void> | null = null;
+
+  constructor(options: CollectorOptions, limits: CollectorLimits) {
+    checkLimits(limits);
+    const { clock, logger, security, listen } = options;
+    this.#clock = clock;
+    this.#logger = logger;
+    this.#state = { name: 'new', sinceMs: clock.nowMs() };
+    const admission = new Admission(limits);
+    const metrics = new CollectorMetrics(options.registry, admission);
+    this.#appendHealth = new AppendHealth(clock);
+    this.#gatherer = new Gatherer({
+      log: options.log,
+      clock,
+      crash: options.crash,
+      collectorId: options.collectorId,
+      instance: options.random32() >>> 0,
+      gatherMs: limits.gatherMs,
+      gatherBytesMax: limits.gatherBytesMax,
+      recordBytesMax: limits.recordBytesMax,
+      observer: {
+        appended: (partition, bytes, pieces) => {
+          metrics.appended(bytes, pieces);
+          this.#appendHealth.appended(partition);
+        },
+        appendFailed: (partition, error) => {
+          metrics.appendFailed(error);
+          if (this.#appendHealth.failed(partition, error)) {
+            logger.error({ partition, code: error.code, detail: error.message }, 'the log does not take spans');
+          }
+        },
+      },
+    });
+    const pipeline: Pipeline = {
+      clock,
+      redactor: options.redactor,
+      partitionCount: options.partitionCount,
+      spansPerRequestMax: limits.spansPerRequestMax,
+      gatherer: this.#gatherer,
+      metrics,
+    };
+    this.#grpc = new OtlpGrpcListener({
+      ...limits,
+      listen: listen.otlpGrpc,
+      security,
+      pipeline,
+      admission,
+      messageBytesMax: limits.requestBytesMax,
+      streamsPerConnectionMax: limits.grpcStreamsPerConnectionMax,
+      receivingMax: limits.grpcReceivingMax,
+      clock,
+      logger,
+    });
+    const http = (name: string, address: ListenAddress, routes: readonly SpansRoute[]) =>
+      new HttpListener({
+        ...limits,
+        name,
+        listen: address,
+        security,
+        clock,
+        handle: spansHttpHandler({
+          routes,
+          pipeline,
+          admission,
+          limits,
+          cors: { allowedOrigins: limits.corsOrigins },
+          retryAfterMs: limits.retryAfterMs,
+          clock,
+          logger,
+        }),
+      });
+    this.#http = {
+      otlpHttp: http('OTLP/HTTP', listen.otlpHttp, [otlpRoute, nativeRoute]),
+      zipkin: http('Zipkin', listen.zipkin, [zipkinRoute]),
+      jaegerThrift: http('Jaeger thrift', listen.jaegerThrift, [jaegerThriftRoute]),
+    };
+  }
+
+  get addresses(): CollectorAddresses {
+    return {
+      otlpGrpc: this.#grpc.address,
+      otlpHttp: this.#http.otlpHttp.address,
+      zipkin: this.#http.zipkin.address,
+      jaegerThrift: this.#http.jaegerThrift.address,
+    };
+  }
+
+  /** Rejects with `configuration` where an address cannot be bound; then nothing listens. */
+  async start(): Promise<void> {
+    const listeners = this.#listeners();
+    const results = await Promise.allSettled(listeners.map((listener) => listener.start()));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed) {
+      await this.stop();
+      throw failed.reason;
+    }
+    this.#state = { name: 'listening', sinceMs: this.#clock.nowMs() };
+    this.#logger.info({ addresses: this.addresses }, 'collecting spans');
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#drain();
+    return this.#stopping;
+  }
+
+  async #drain(): Promise<void> {
+    this.#state = { name: 'stopped', sinceMs: this.#clock.nowMs() };
+    // The listeners first: each resolves when its last request was answered, which needs the gatherer to go on.
+    await Promise.all(this.#listeners().map((listener) => listener.stop()));
+    await this.#gatherer.close();
+  }
+
+  health(): HealthCheck {
+    return { part: 'collector', check: async () => this.#health() };
+  }
+
+  #health(): PartHealth {
+    if (this.#state.name === 'listening') return this.#appendHealth.health();
+    const detail = this.#state.name === 'new' ? 'not started' : 'draining or stopped';
+    return { part: 'collector', state: 'down', detail, sinceMs: this.#state.sinceMs };
+  }
+
+  #listeners(): Service[] {
+    return [this.#grpc, ...Object.values(this.#http)];
+  }
+}
+
+function checkLimits(limits: CollectorLimits): void {
+  const broken =
+    limits.inFlightBytesMax < limits.requestInflatedBytesMax
+      ? 'inFlightBytesMax must hold one request of requestInflatedBytesMax, or such a request would be told to retry for ever'
+      : limits.recordBytesMax < limits.gatherBytesMax
+        ? 'recordBytesMax must be at least gatherBytesMax'
+        : null;
+  if (broken) throw new MeridianError('configuration', `collector limits: ${broken}`, 'never');
+}
+
+function withoutUndefined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}

@@ -1,0 +1,213 @@
+import {
+  type handleUnaryCall,
+  Metadata,
+  Server,
+  type ServerInterceptor,
+  ServerInterceptingCall,
+  ServerListenerBuilder,
+  ResponderBuilder,
+  type ServiceDefinition,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
+import type { Clock } from '../../global/runtime/clock.js';
+import { MeridianError } from '../../global/runtime/errors.js';
+import type { Logger } from '../../global/runtime/logger.js';
+import type { Service } from '../../global/runtime/service.js';
+import type { Admission, Ticket } from './admission.js';
+import { detailOf, type Failure, failureOf } from './failure.js';
+import { listenError } from './http-listener.js';
+import { exportResponse, statusMessage } from './otlp-answers.js';
+import { acceptSpans, type Pipeline } from './pipeline.js';
+import { readOtlp } from './protocol.js';
+
+export interface OtlpGrpcOptions {
+  readonly listen: ListenAddress;
+  readonly security: ChannelSecurity;
+  readonly pipeline: Pipeline;
+  readonly admission: Admission;
+  /** A message as sent, and after decompression: grpc-js knows one limit for both. */
+  readonly messageBytesMax: number;
+  readonly streamsPerConnectionMax: number;
+  /** Calls whose message is still on its way: what bounds memory that no ticket counts yet. */
+  readonly receivingMax: number;
+  /** From the head of a call to the end of its message. */
+  readonly requestTimeoutMs: number;
+  readonly retryAfterMs: number;
+  readonly drainMs: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const identity = (bytes: Buffer): Buffer => bytes;
+
+/** The trace service of opentelemetry-proto v1 with raw messages: grpc-js passes the bytes through, nothing is decoded. */
+export const traceService = {
+  Export: {
+    path: '/opentelemetry.proto.collector.trace.v1.TraceService/Export',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: identity,
+    requestDeserialize: identity,
+    responseSerialize: identity,
+    responseDeserialize: identity,
+  },
+} satisfies ServiceDefinition;
+
+const PROTOCOL = 'otlp-grpc';
+
+/** OTLP/gRPC. One start, one stop. */
+export class OtlpGrpcListener implements Service {
+  readonly #options: OtlpGrpcOptions;
+  readonly #server: Server;
+  #port: number | null = null;
+  #receiving = 0;
+  #stopping: Promise<void> | null = null;
+
+  constructor(options: OtlpGrpcOptions) {
+    this.#options = options;
+    this.#server = new Server({
+      'grpc.max_receive_message_length': options.messageBytesMax,
+      'grpc.max_concurrent_streams': options.streamsPerConnectionMax,
+      'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
+      'grpc.enable_channelz': 0,
+      interceptors: [this.#admit],
+    });
+    const Export: handleUnaryCall<Buffer, Buffer> = (call, callback) => {
+      void this.#export(call.request).then(
+        (answer) => callback(null, answer),
+        (failure: Failure) => callback(serviceError(failure)),
+      );
+    };
+    this.#server.addService(traceService, { Export });
+  }
+
+  get address(): ListenAddress {
+    if (this.#port === null) throw new MeridianError('unavailable', 'the OTLP/gRPC listener does not listen yet', 'later');
+    return { host: this.#options.listen.host, port: this.#port };
+  }
+
+  start(): Promise<void> {
+    const { listen, security } = this.#options;
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(bindTarget(listen), security.grpcServer(), (cause, port) => {
+        if (cause) return reject(listenError('OTLP/gRPC', listen, cause));
+        this.#port = port;
+        resolve();
+      });
+    });
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#drain();
+    return this.#stopping;
+  }
+
+  async #drain(): Promise<void> {
+    const drained = new AbortController();
+    const closed = new Promise<void>((resolve) => {
+      this.#server.tryShutdown(() => {
+        drained.abort();
+        resolve();
+      });
+    });
+    void this.#options.clock.sleep(this.#options.drainMs, drained.signal).then(() => {
+      if (!drained.signal.aborted) this.#server.forceShutdown();
+    });
+    await closed;
+  }
+
+  /** Rejects with a Failure. */
+  async #export(body: Buffer): Promise<Buffer> {
+    const { admission, clock, logger, pipeline, retryAfterMs } = this.#options;
+    const startedMs = clock.monotonicMs();
+    let ticket: Ticket | null = null;
+    try {
+      ticket = admission.enter(body.length);
+      const outcome = await acceptSpans(pipeline, PROTOCOL, body, readOtlp, ticket);
+      pipeline.metrics.acknowledged(PROTOCOL, outcome.acceptedCount, clock.monotonicMs() - startedMs);
+      return exportResponse(outcome);
+    } catch (error) {
+      const failure = failureOf(error, retryAfterMs);
+      if (failure.code === 'internal') {
+        logger.error({ protocol: PROTOCOL, detail: detailOf(error) }, 'a request failed for a reason of ours');
+      }
+      pipeline.metrics.failed(PROTOCOL, failure.code);
+      throw failure;
+    } finally {
+      ticket?.leave();
+    }
+  }
+
+  /** Refuses a call before its message is read where too many are being read already, and gives a slow one its end. */
+  readonly #admit: ServerInterceptor = (_method, call) => {
+    let receiving = false;
+    let timer: AbortController | null = null;
+    const received = () => {
+      if (!receiving) return;
+      receiving = false;
+      this.#receiving--;
+      timer?.abort();
+    };
+    const listener = new ServerListenerBuilder()
+      .withOnReceiveMetadata((metadata, next) => {
+        const { receivingMax, retryAfterMs, clock, requestTimeoutMs, pipeline } = this.#options;
+        const refuse = (error: MeridianError) => {
+          const failure = failureOf(error, retryAfterMs);
+          pipeline.metrics.failed(PROTOCOL, failure.code);
+          intercepting.sendStatus(statusOf(failure));
+        };
+        if (this.#receiving >= receivingMax) {
+          return refuse(
+            new MeridianError(
+              'overloaded',
+              `the collector is receiving ${this.#receiving} gRPC messages, its limit (grpcReceivingMax)`,
+              'later',
+            ),
+          );
+        }
+        receiving = true;
+        this.#receiving++;
+        timer = new AbortController();
+        const { signal } = timer;
+        void clock.sleep(requestTimeoutMs, signal).then(() => {
+          if (signal.aborted) return;
+          received();
+          refuse(new MeridianError('timeout', `no message came within ${requestTimeoutMs} ms`, 'later'));
+        });
+        next(metadata);
+      })
+      .withOnReceiveMessage((message, next) => {
+        received();
+        next(message);
+      })
+      .withOnCancel(received)
+      .build();
+    const responder = new ResponderBuilder().withStart((next) => next(listener)).build();
+    const intercepting = new ServerInterceptingCall(call, responder);
+    return intercepting;
+  };
+}
+
+/** HTTP/2's default of 64 KiB would stop a sender several times in one ordinary batch. */
+const FLOW_CONTROL_WINDOW_BYTES = 1024 * 1024;
+
+function bindTarget({ host, port }: ListenAddress): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function statusOf(failure: Failure): { code: number; details: string; metadata: Metadata } {
+  const metadata = new Metadata();
+  metadata.set('grpc-status-details-bin', statusMessage(failure));
+  return { code: failure.grpcStatus, details: wellFormed(failure.message), metadata };
+}
+
+function serviceError(failure: Failure): Partial<ServiceError> {
+  const { code, details, metadata } = statusOf(failure);
+  return { code, details, metadata };
+}
+
+/** grpc-js percent-encodes the message with `encodeURI`, which throws on half a surrogate pair. */
+function wellFormed(text: string): string {
+  return Buffer.from(text).toString();
+}

@@ -1,0 +1,84 @@
+import { tracePartition } from '../../global/log/partition.js';
+import { prepareBatch, type RejectedSpan } from '../../global/otlp/prepare.js';
+import type { Redactor } from '../../global/otlp/redact.js';
+import type { Clock } from '../../global/runtime/clock.js';
+import type { Ticket } from './admission.js';
+import type { Gatherer } from './gatherer.js';
+import type { CollectorMetrics } from './metrics.js';
+import type { ProtocolName, ReadSpans } from './protocol.js';
+
+/** What `acceptSpans` works with; made once by the collector. */
+export interface Pipeline {
+  readonly clock: Clock;
+  readonly redactor: Redactor;
+  readonly partitionCount: number;
+  readonly spansPerRequestMax: number;
+  readonly gatherer: Gatherer;
+  readonly metrics: CollectorMetrics;
+}
+
+/** What became of a request's spans, all durable or named. */
+export interface Outcome {
+  readonly spanCount: number;
+  readonly acceptedCount: number;
+  /** In order of index; the index counts the spans of the request as it was sent. */
+  readonly rejected: readonly RejectedSpan[];
+  readonly rejectedCount: number;
+}
+
+/**
+ * The write path of a collector, in its order: receive > check > enrich > append, and only then may the caller acknowledge.
+ * Throws `malformed`, `too-large` (never), or `overloaded`, `unavailable`, `shutting-down` (later); then nothing was promised.
+ */
+export async function acceptSpans(
+  pipeline: Pipeline,
+  protocol: ProtocolName,
+  body: Buffer,
+  read: ReadSpans,
+  ticket: Ticket,
+): Promise<Outcome> {
+  const { clock, redactor, partitionCount, spansPerRequestMax, gatherer, metrics } = pipeline;
+
+  // Receive: whatever the protocol, OTLP bytes.
+  const received = read(body);
+
+  // Check, redact and split by the trace's partition: one pass over the bytes.
+  const batch = prepareBatch(received.tracesData, {
+    partitionOf: (bytes, at) => tracePartition(bytes, at, partitionCount),
+    partitionCount,
+    redactor,
+    spanCountMax: spansPerRequestMax,
+    nowMs: clock.nowMs(),
+  });
+  const rejected = joinRejected(received.rejected, batch.rejected);
+  metrics.checked(protocol, body.length, batch, rejected);
+
+  // Enrich and append: the gatherer's records carry collector and received time in their header. A split can be larger
+  // than what came (each part repeats its resource), so it is weighed again.
+  const pieceBytes = batch.partitions.reduce((sum, piece) => sum + piece.bytes.length, 0);
+  if (pieceBytes > body.length) ticket.grow(pieceBytes - body.length);
+  await gatherer.append(batch.partitions);
+
+  return {
+    spanCount: batch.spanCount + received.rejected.length,
+    acceptedCount: batch.acceptedCount,
+    rejected,
+    rejectedCount: batch.rejectedCount + received.rejected.length,
+  };
+}
+
+/**
+ * One list of what reading and checking refused. Checking counts only the spans that reading let through; their indexes are moved
+ * past the ones it did not.
+ */
+export function joinRejected(byReading: readonly RejectedSpan[], byChecking: readonly RejectedSpan[]): RejectedSpan[] {
+  if (byReading.length === 0) return [...byChecking];
+  const first = [...byReading].sort((a, b) => a.index - b.index);
+  const joined: RejectedSpan[] = [];
+  let passed = 0;
+  for (const rejected of byChecking) {
+    while (passed < first.length && first[passed]!.index <= rejected.index + passed) joined.push(first[passed++]!);
+    joined.push({ ...rejected, index: rejected.index + passed });
+  }
+  return joined.concat(first.slice(passed));
+}

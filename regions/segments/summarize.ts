@@ -1,0 +1,182 @@
+import { LIMITS } from '../../global/model/limits.js';
+import type { RegionId, TraceId } from '../../global/model/ids.js';
+import { type Coverage, MetadataFlag, type RootSpan, type TraceMetadata } from '../../global/model/metadata.js';
+import { msToUnixNano, nanosFromHalves } from '../../global/model/time.js';
+import { forEachSpan } from '../../global/otlp/scan.js';
+import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
+
+/** What is said where a resource names no service: OpenTelemetry's own default. */
+export const UNKNOWN_SERVICE = 'unknown_service';
+
+/** A span that starts farther from its reception than this is flagged (`MetadataFlag.implausibleTime`), never dropped. */
+export const IMPLAUSIBLE_FUTURE_MS = 10 * 60_000;
+export const IMPLAUSIBLE_PAST_MS = 7 * 24 * 3_600_000;
+
+export interface SummaryContext {
+  readonly traceId: TraceId;
+  readonly region: RegionId;
+  /** The key of the stamp of the record that all the spans came in (`coverageKey`). */
+  readonly coverageKey: number;
+  readonly receivedMs: number;
+  /** Gives equal names as the same string, so that many summaries share them. Default: none are shared. */
+  readonly names?: NameTable;
+  /** Told the operation of each span. */
+  readonly onOperation?: (service: string, operation: string, kind: number) => void;
+}
+
+/**
+ * The metadata of spans of one trace that came in one record: the least that can be joined into a segment's (`joinMetadata`), without
+ * blocks and without the flag `closed`. The root is the earliest parentless span; ties go to the smaller service, then operation.
+ * A span that ends before it starts counts as ending at its start. Names beyond `LIMITS.nameBytesMax` are cut. Throws
+ * `malformed` where the payload is no OTLP, and an invariant where it holds no span.
+ */
+export function summarize(payload: Buffer, context: SummaryContext): TraceMetadata {
+  const summary = new Summary(context);
+  forEachSpan(payload, (span) => {
+    summary.add(span);
+    return undefined;
+  });
+  return summary.metadata();
+}
+
+interface Counts {
+  spanCount: number;
+  errorCount: number;
+}
+
+class Summary {
+  readonly #context: SummaryContext;
+  readonly #names: NameTable;
+  readonly #services = new Map<string, Counts>();
+  #startHigh = 0xffff_ffff;
+  #startLow = 0xffff_ffff;
+  #latestStartHigh = 0;
+  #latestStartLow = 0;
+  #endHigh = 0;
+  #endLow = 0;
+  #root: RootSpan | null = null;
+  #service = '';
+  #counts: Counts | null = null;
+  #serviceStart = -1;
+  #serviceEnd = -1;
+
+  constructor(context: SummaryContext) {
+    this.#context = context;
+    this.#names = context.names ?? new NameTable(0);
+  }
+
+  add(span: SpanRef): void {
+    const counts = this.#countsOf(span);
+    counts.spanCount++;
+    if (span.statusCode === StatusCode.error) counts.errorCount++;
+    const { startHigh, startLow } = span;
+    if (isLess(startHigh, startLow, this.#startHigh, this.#startLow)) {
+      this.#startHigh = startHigh;
+      this.#startLow = startLow;
+    }
+    if (isLess(this.#latestStartHigh, this.#latestStartLow, startHigh, startLow)) {
+      this.#latestStartHigh = startHigh;
+      this.#latestStartLow = startLow;
+    }
+    if (isLess(this.#endHigh, this.#endLow, span.endHigh, span.endLow)) {
+      this.#endHigh = span.endHigh;
+      this.#endLow = span.endLow;
+    }
+    const { onOperation } = this.#context;
+    if (!onOperation && span.parentSpanIdAt !== -1) return;
+    const operation = this.#names.read(span.buffer, span.nameStart, span.nameEnd);
+    onOperation?.(this.#service, operation, span.kind);
+    if (span.parentSpanIdAt === -1) this.#offerRoot(span, operation);
+  }
+
+  #countsOf(span: SpanRef): Counts {
+    if (this.#counts && span.serviceStart === this.#serviceStart && span.serviceEnd === this.#serviceEnd) {
+      return this.#counts;
+    }
+    this.#serviceStart = span.serviceStart;
+    this.#serviceEnd = span.serviceEnd;
+    this.#service =
+      span.serviceStart === span.serviceEnd
+        ? UNKNOWN_SERVICE
+        : this.#names.read(span.buffer, span.serviceStart, span.serviceEnd);
+    let counts = this.#services.get(this.#service);
+    if (!counts) {
+      counts = { spanCount: 0, errorCount: 0 };
+      this.#services.set(this.#service, counts);
+    }
+    this.#counts = counts;
+    return counts;
+  }
+
+  #offerRoot(span: SpanRef, operation: string): void {
+    const startUnixNano = nanosFromHalves(span.startHigh, span.startLow);
+    const before = this.#root;
+    if (
+      !before ||
+      startUnixNano < before.startUnixNano ||
+      (startUnixNano === before.startUnixNano &&
+        (this.#service < before.service || (this.#service === before.service && operation < before.operation)))
+    ) {
+      this.#root = { startUnixNano, service: this.#service, operation };
+    }
+  }
+
+  metadata(): TraceMetadata {
+    const { traceId, region, coverageKey: key, receivedMs } = this.#context;
+    if (this.#services.size === 0) throw new Error(`broken invariant: a fragment of trace ${traceId} without spans`);
+    const startUnixNano = nanosFromHalves(this.#startHigh, this.#startLow);
+    const latestStart = nanosFromHalves(this.#latestStartHigh, this.#latestStartLow);
+    const end = nanosFromHalves(this.#endHigh, this.#endLow);
+    const services = [...this.#services].sort(([a], [b]) => (a < b ? -1 : 1));
+    const all: Coverage[] = services.map(([service, counts]) => ({ key, service, ...counts }));
+    const coverage = all.slice(0, LIMITS.coverageEntriesMax);
+    const implausible =
+      latestStart > msToUnixNano(receivedMs + IMPLAUSIBLE_FUTURE_MS) ||
+      startUnixNano < msToUnixNano(Math.max(0, receivedMs - IMPLAUSIBLE_PAST_MS));
+    return {
+      traceId,
+      region,
+      startUnixNano,
+      endUnixNano: end > latestStart ? end : latestStart,
+      root: this.#root,
+      coverage,
+      flags:
+        (implausible ? MetadataFlag.implausibleTime : 0) |
+        (coverage.length < all.length ? MetadataFlag.countsAtLeast : 0),
+      blocks: [],
+    };
+  }
+}
+
+function isLess(aHigh: number, aLow: number, bHigh: number, bLow: number): boolean {
+  return aHigh < bHigh || (aHigh === bHigh && aLow < bLow);
+}
+
+/** Reads names from bytes, giving equal ones as the same string; forgets all when it holds more than `entriesMax`. */
+export class NameTable {
+  readonly #names = new Map<string, string>();
+
+  constructor(private readonly entriesMax: number) {}
+
+  read(buffer: Buffer, start: number, end: number): string {
+    const text = cutName(buffer.toString('utf8', start, Math.min(end, start + LIMITS.nameBytesMax)));
+    const known = this.#names.get(text);
+    if (known !== undefined) return known;
+    if (this.#names.size >= this.entriesMax) this.#names.clear();
+    if (this.entriesMax > 0) this.#names.set(text, text);
+    return text;
+  }
+}
+
+/** The longest start of the text that takes `LIMITS.nameBytesMax` bytes at most (bytes that are no UTF-8 grow when they are replaced). */
+function cutName(text: string): string {
+  if (text.length * 3 <= LIMITS.nameBytesMax) return text;
+  let bytes = 0;
+  let at = 0;
+  for (const character of text) {
+    bytes += Buffer.byteLength(character);
+    if (bytes > LIMITS.nameBytesMax) return text.slice(0, at);
+    at += character.length;
+  }
+  return text;
+}

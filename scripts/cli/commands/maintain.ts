@@ -1,0 +1,176 @@
+import { MeridianError, messageOf } from '../../../global/runtime/errors.js';
+import { type CommandContext, endpointsOf } from '../context.js';
+import { ExitCode } from '../exit-codes.js';
+import { printable, styled, type Terminal, table } from '../terminal.js';
+
+const POLL_MS = 200;
+
+interface ReplayProgress {
+  readonly done: boolean;
+  readonly recordsDone: number;
+  readonly recordsTotal: number;
+  readonly error?: string;
+}
+
+/** `meridian replay`: rewinds a consumer group of a region and waits until it has caught up again. */
+export async function replayCommand(
+  context: CommandContext,
+  options: { data: string; region: string; view: string; from: string },
+): Promise<ExitCode> {
+  const { terminal } = context;
+  const admin = adminOf(options);
+  const query = new URLSearchParams({ view: options.view, from: options.from });
+  await call(`${admin}/control/replay?${query}`, 'POST');
+  for (;;) {
+    const progress = await call<ReplayProgress>(`${admin}/control/replay`, 'GET');
+    const share = progress.recordsTotal === 0 ? 1 : progress.recordsDone / progress.recordsTotal;
+    terminal.progress(`${bar(share)} ${progress.recordsDone}/${progress.recordsTotal} records of ${options.view}`);
+    if (progress.error)
+      throw new MeridianError(
+        'unavailable',
+        `replay of ${options.view} in ${options.region}: ${progress.error}`,
+        'later',
+      );
+    if (progress.done) break;
+    if (context.stop.aborted) {
+      terminal.note('the replay goes on in the region');
+      return ExitCode.done;
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  terminal.progress('');
+  terminal.out(`${options.view} of ${options.region} rebuilt from ${options.from}`);
+  return ExitCode.done;
+}
+
+interface ReconcileAnswer {
+  readonly peers: readonly {
+    readonly peer: string;
+    readonly bucketsCompared: number;
+    readonly bucketsDiffering: number;
+    readonly recordsJoined: number;
+    readonly error?: string;
+  }[];
+}
+
+/** `meridian reconcile`: every region compares its index with every other's and takes what it lacks. */
+export async function reconcileCommand(
+  context: CommandContext,
+  options: { data: string; region?: string; json?: boolean },
+): Promise<ExitCode> {
+  const { regions } = endpointsOf(options);
+  const rows: string[][] = [];
+  const answers: Record<string, ReconcileAnswer> = {};
+  let failed = false;
+  for (const [region, { admin }] of Object.entries(regions)) {
+    if (options.region && options.region !== region) continue;
+    context.terminal.progress(`comparing the index of ${region} ...`);
+    try {
+      const answer = await call<ReconcileAnswer>(`${admin}/control/reconcile`, 'POST');
+      answers[region] = answer;
+      for (const peer of answer.peers) {
+        failed ||= peer.error !== undefined;
+        rows.push([
+          region,
+          peer.peer,
+          `${peer.bucketsCompared}`,
+          `${peer.bucketsDiffering}`,
+          `${peer.recordsJoined}`,
+          peer.error ?? 'done',
+        ]);
+      }
+    } catch (error) {
+      failed = true;
+      rows.push([region, '-', '-', '-', '-', messageOf(error)]);
+    }
+  }
+  context.terminal.progress('');
+  const lines = options.json
+    ? [JSON.stringify(answers)]
+    : table([['REGION', 'PEER', 'COMPARED', 'DIFFERING', 'RECORDS TAKEN', 'RESULT'], ...rows]);
+  for (const line of lines) context.terminal.out(line);
+  return failed ? ExitCode.partial : ExitCode.done;
+}
+
+interface DeepAnswer {
+  readonly state: string;
+  readonly parts: readonly { part: string; state: string; detail?: string; since?: string }[];
+}
+
+/** `meridian doctor`: asks every process for a deep check and says what is wrong. Exit code 1 where something is. */
+export async function doctorCommand(
+  context: CommandContext,
+  options: { data: string; json?: boolean },
+): Promise<ExitCode> {
+  const { terminal } = context;
+  const endpoints = endpointsOf(options);
+  const targets = [
+    ...Object.entries(endpoints.regions).map(([region, { admin }]) => [`${region} region`, admin] as const),
+    ...Object.entries(endpoints.routers).map(([region, { http }]) => [`${region} router`, http] as const),
+  ];
+  const answers = await Promise.all(targets.map(async ([name, url]) => [name, await deep(url)] as const));
+  if (options.json) terminal.out(JSON.stringify(Object.fromEntries(answers)));
+  else {
+    const rows = answers.flatMap(([name, answer]) =>
+      answer.parts.map((part) => [name, part.part, part.state, part.since ?? '', printable(part.detail ?? '')]),
+    );
+    for (const line of table([['PROCESS', 'PART', 'STATE', 'SINCE', 'DETAIL'], ...rows]))
+      terminal.out(painted(terminal, line));
+  }
+  const wrong = answers.filter(([, answer]) => answer.state !== 'ok').length;
+  terminal.note(
+    wrong ? `${wrong} of ${answers.length} processes are not well` : `all ${answers.length} processes are well`,
+  );
+  return wrong ? ExitCode.failed : ExitCode.done;
+}
+
+async function deep(url: string): Promise<DeepAnswer> {
+  try {
+    const response = await fetch(`${url}/health/deep`, { signal: AbortSignal.timeout(10_000) });
+    return (await response.json()) as DeepAnswer;
+  } catch (error) {
+    return {
+      state: 'down',
+      parts: [{ part: 'process', state: 'down', detail: `${url} does not answer: ${causeOf(error)}` }],
+    };
+  }
+}
+
+function painted(terminal: Terminal, line: string): string {
+  if (/\bdown\b/.test(line)) return styled(terminal, 'red', line);
+  return /\bdegraded\b/.test(line) ? styled(terminal, 'yellow', line) : line;
+}
+
+function bar(share: number): string {
+  const full = Math.round(Math.min(Math.max(share, 0), 1) * 30);
+  return `[${'#'.repeat(full)}${'-'.repeat(30 - full)}] ${Math.floor(share * 100)}%`;
+}
+
+function adminOf({ data, region }: { data: string; region: string }): string {
+  const { regions } = endpointsOf({ data });
+  const found = regions[region];
+  if (!found)
+    throw new MeridianError('invalid', `no region "${region}"; there are ${Object.keys(regions).join(', ')}`, 'never');
+  return found.admin;
+}
+
+async function call<T>(url: string, method: 'GET' | 'POST'): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(url, { method });
+  } catch (error) {
+    throw new MeridianError('unavailable', `${url} does not answer: ${causeOf(error)}`, 'later', { cause: error });
+  }
+  const answer = (await response.json()) as T & { error?: string };
+  if (!response.ok)
+    throw new MeridianError(
+      response.status === 400 ? 'invalid' : 'unavailable',
+      answer.error ?? `status ${response.status}`,
+      'never',
+    );
+  return answer;
+}
+
+function causeOf(error: unknown): string {
+  return error instanceof Error && error.cause ? messageOf(error.cause) : messageOf(error);
+}
