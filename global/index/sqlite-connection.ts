@@ -1,4 +1,4 @@
-import type { DatabaseSync, StatementSync } from '@photostructure/sqlite';
+import type { DatabaseSyncInstance, StatementSyncInstance } from '@photostructure/sqlite';
 import type { RegionId } from '../model/ids.js';
 import type { Watermark } from '../model/metadata.js';
 import { MeridianError } from '../runtime/errors.js';
@@ -16,11 +16,11 @@ export class SqliteConnection {
   readonly watermarks = new Watermarks();
   readonly #regionsByNumber = new Map<number, RegionId>();
   readonly #numbersByRegion = new Map<RegionId, number>();
-  readonly #statements = new Map<string, StatementSync>();
+  readonly #statements = new Map<string, StatementSyncInstance>();
   #loadedVersion = -1;
 
   constructor(
-    readonly database: DatabaseSync,
+    readonly database: DatabaseSyncInstance,
     private readonly writable: boolean,
   ) {
     this.names = new SqliteDictionary(database, 'name', writable);
@@ -29,7 +29,7 @@ export class SqliteConnection {
   }
 
   /** A prepared statement, made once per text. */
-  sql(text: string): StatementSync {
+  sql(text: string): StatementSyncInstance {
     let statement = this.#statements.get(text);
     if (!statement) {
       statement = this.database.prepare(text);
@@ -89,7 +89,8 @@ export class SqliteConnection {
 
   regionName(number: number): RegionId {
     const name = this.#regionsByNumber.get(number);
-    if (name === undefined) throw new MeridianError('malformed', `index: row of an unknown region number ${number}`, 'never');
+    if (name === undefined)
+      throw new MeridianError('malformed', `index: row of an unknown region number ${number}`, 'never');
     return name;
   }
 
@@ -152,8 +153,15 @@ export class WritableSource implements ConnectionSource {
   }
 
   close(): void {
-    if (!this.#closed) this.connection.database.close();
+    if (this.#closed) return;
     this.#closed = true;
+    const { database } = this.connection;
+    try {
+      // The driver ends a connection only when its statements are collected; until then closing would leave all in `-wal`.
+      database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+    } finally {
+      database.close();
+    }
   }
 }
 

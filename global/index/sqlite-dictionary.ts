@@ -1,4 +1,4 @@
-import type { DatabaseSync, StatementSync } from '@photostructure/sqlite';
+import type { DatabaseSyncInstance, StatementSyncInstance } from '@photostructure/sqlite';
 
 /** Texts kept in memory; beyond it the memory starts anew (the table stays). */
 const CACHED_MAX = 100_000;
@@ -10,13 +10,13 @@ const CACHED_MAX = 100_000;
 export class SqliteDictionary {
   readonly #numbers = new Map<string, number>();
   readonly #texts = new Map<number, string>();
-  readonly #find: StatementSync;
-  readonly #get: StatementSync;
-  readonly #insert: StatementSync | null;
+  readonly #find: StatementSyncInstance;
+  readonly #get: StatementSyncInstance;
+  readonly #insert: StatementSyncInstance | null;
   #handedOut: Set<number> | null = null;
 
   constructor(
-    private readonly database: DatabaseSync,
+    private readonly database: DatabaseSyncInstance,
     private readonly table: 'name' | 'block',
     writable: boolean,
   ) {

@@ -2,14 +2,10 @@ import type { RegionId, TraceId } from '../model/ids.js';
 import type { CatalogueEntry, TraceMetadata, Watermark } from '../model/metadata.js';
 import { MeridianError } from '../runtime/errors.js';
 import { bucketRange } from './digest.js';
+import { BUCKET_PAGE_MAX, LOCATE_MAX } from './index-limits.js';
 import { unpackRow } from './row-codec.js';
 import { asBuffer, type ConnectionSource, type SqliteConnection } from './sqlite-connection.js';
 import type { CatalogueReader, IndexDigest, IndexDigests, TraceIndexReader, TraceLocation } from './trace-index.js';
-
-/** Ids in one `locate`. */
-export const LOCATE_MAX = 1000;
-/** Records in one page of a bucket. */
-export const BUCKET_PAGE_MAX = 10_000;
 
 const ID_BYTES = 16;
 const SELECT_TRACE = 'SELECT id, value FROM trace WHERE id >= ? AND id < ?';
@@ -115,7 +111,11 @@ export class SqliteIndexReads implements TraceIndexReader, CatalogueReader, Inde
     limit: number,
   ): Promise<readonly TraceMetadata[]> {
     if (limit < 1 || limit > BUCKET_PAGE_MAX) {
-      throw new MeridianError('invalid', `index bucket: a page of ${limit} is not within 1 to ${BUCKET_PAGE_MAX}`, 'never');
+      throw new MeridianError(
+        'invalid',
+        `index bucket: a page of ${limit} is not within 1 to ${BUCKET_PAGE_MAX}`,
+        'never',
+      );
     }
     const found: TraceMetadata[] = [];
     const { first, last } = bucketRange(bucketStartMs);

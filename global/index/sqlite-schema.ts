@@ -1,6 +1,6 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { DatabaseSync } from '@photostructure/sqlite';
+import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import { MeridianError, messageOf } from '../runtime/errors.js';
 
 /** Layout of the file; another number is another layout. */
@@ -28,8 +28,8 @@ PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
 /** Opens for writing, making the file where it is missing. Throws `unavailable` or `unknown-version`. */
-export function openForWriting(file: string): DatabaseSync {
-  let database: DatabaseSync | null = null;
+export function openForWriting(file: string): DatabaseSyncInstance {
+  let database: DatabaseSyncInstance | null = null;
   try {
     mkdirSync(dirname(file), { recursive: true });
     database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
@@ -46,13 +46,13 @@ export function openForWriting(file: string): DatabaseSync {
 
 /** An open file and what tells it from another of the same name. */
 export interface OpenedFile {
-  readonly database: DatabaseSync;
+  readonly database: DatabaseSyncInstance;
   readonly identity: string;
 }
 
 /** Opens for reading only. Throws `unavailable` where the file is not there yet (or not finished), `unknown-version`. */
 export function openForReading(file: string): OpenedFile {
-  let database: DatabaseSync | null = null;
+  let database: DatabaseSyncInstance | null = null;
   try {
     const identity = fileIdentity(file);
     if (identity === null) throw new Error('there is no such file');
@@ -74,7 +74,7 @@ export function fileIdentity(file: string): string | null {
   return stat ? `${stat.dev}:${stat.ino}` : null;
 }
 
-function versionOf(database: DatabaseSync): number {
+function versionOf(database: DatabaseSyncInstance): number {
   return (database.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
 }
 

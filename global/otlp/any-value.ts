@@ -1,6 +1,6 @@
 import { LIMITS } from '../model/limits.js';
 import { MeridianError } from '../runtime/errors.js';
-import { ProtoReader, WIRE_BYTES, WIRE_FIXED64, WIRE_VARINT } from './proto-reader.js';
+import { type ProtoReader, WIRE_BYTES, WIRE_FIXED64, WIRE_VARINT } from './proto-reader.js';
 
 /**
  * OTLP `AnyValue` (opentelemetry-proto v1 `common.proto`) as an object. An int64 is a number where it is exact as one, else a bigint; `empty`

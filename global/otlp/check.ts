@@ -9,7 +9,6 @@ import {
   lengthPastEnd,
   readLengthEnd,
   readTag,
-  readVarint,
   skipValue,
   skipVarint,
   uint32At,
@@ -112,18 +111,18 @@ export function checkSpan(b: Buffer, start: number, end: number, keys: KeyLookup
       if (tag === Tag.attribute) {
         attributes++;
         // The layout that every encoder writes, with lengths of one byte; all else takes the long way round.
-        const keyFrom = from + 2;
-        const keyTo = keyFrom + b[from + 1]!;
-        if (to - from > 5 && to - from < 128 && b[from] === 0x0a && keyTo + 4 <= to) {
+        if (to - from > 5 && to - from < 128 && b[from] === 0x0a) {
+          const keyFrom = from + 2;
+          const keyTo = keyFrom + b[from + 1]!;
           const valueAt = keyTo + 2;
-          if (b[keyTo] === 0x12 && valueAt + b[keyTo + 1]! === to) {
+          if (valueAt + 2 <= to && b[keyTo] === 0x12 && valueAt + b[keyTo + 1]! === to) {
             const kind = b[valueAt]!;
             let plain = false;
             if (kind === ValueTag.string) {
               plain = valueAt + 2 + b[valueAt + 1]! === to && isAscii(b, keyFrom, to);
             } else if (kind === ValueTag.int || kind === ValueTag.bool) {
               plain = skipVarint(b, valueAt + 1, to) === to && isAscii(b, keyFrom, keyTo);
-            }
+            } else if (kind === ValueTag.double) plain = valueAt + 9 === to && isAscii(b, keyFrom, keyTo);
             if (plain) {
               if (keys.byLength[keyTo - keyFrom] !== 0 && keys.matches(b, keyFrom, keyTo)) found = 1;
               continue;
@@ -191,7 +190,8 @@ export function checkAttributesOf(b: Buffer, start: number, end: number, fieldNu
     let verdict: number = Verdict.ok;
     if (tag === attribute) verdict = checkKeyValue(b, from, p, 0, LONG_VALUE_BYTES_MAX, keys);
     // InstrumentationScope { string name = 1; string version = 2; ... }
-    else if (fieldNumber !== 1 && (tag === 0x0a || tag === 0x12)) verdict = checkString(b, from, p, LONG_VALUE_BYTES_MAX);
+    else if (fieldNumber !== 1 && (tag === 0x0a || tag === 0x12))
+      verdict = checkString(b, from, p, LONG_VALUE_BYTES_MAX);
     if (verdict !== Verdict.ok) return verdict;
   }
   return Verdict.ok;
@@ -247,7 +247,14 @@ function checkStatus(b: Buffer, start: number, end: number): number {
 }
 
 /** KeyValue { string key = 1; AnyValue value = 2; } `depth` is the number of arrays and lists around it. */
-function checkKeyValue(b: Buffer, start: number, end: number, depth: number, bytesMax: number, keys: KeyLookup): number {
+function checkKeyValue(
+  b: Buffer,
+  start: number,
+  end: number,
+  depth: number,
+  bytesMax: number,
+  keys: KeyLookup,
+): number {
   for (let p = start; p < end; ) {
     const tag = readTag(b, p, end);
     p = skipValue(b, tag, cursor.at, end);

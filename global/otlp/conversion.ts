@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { LIMITS } from '../model/limits.js';
 import { MeridianError, messageOf } from '../runtime/errors.js';
-import { ProtoWriter } from './proto-writer.js';
+import type { ProtoWriter } from './proto-writer.js';
 
 /**
  * What every conversion at the edge makes of a request's body: `(body: Buffer) => Conversion`. The body stays the caller's and is
@@ -150,7 +150,11 @@ export function parseJsonBody(body: Buffer, what: string, adapt: (text: string) 
       if (byte === 0x7b || byte === 0x5b) containers++;
     }
     if (containers > JSON_CONTAINERS_MAX) {
-      throw new MeridianError('too-large', `reading ${what}: more than ${JSON_CONTAINERS_MAX} arrays and objects`, 'never');
+      throw new MeridianError(
+        'too-large',
+        `reading ${what}: more than ${JSON_CONTAINERS_MAX} arrays and objects`,
+        'never',
+      );
     }
   }
   if (!isUtf8(body)) throw new MeridianError('malformed', `reading ${what}: the body is not UTF-8`, 'never');

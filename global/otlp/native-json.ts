@@ -1,8 +1,16 @@
-import { LIMITS } from '../model/limits.js';
 import { parseSpanId, parseTraceId } from '../model/ids.js';
+import { LIMITS } from '../model/limits.js';
 import { MeridianError } from '../runtime/errors.js';
 import { writeJsonAttribute, writeStringAttribute } from './attribute-writer.js';
-import { type Conversion, isJsonObject, type JsonObject, parseJsonBody, ResourceRuns, SpanRejection, SpanTally } from './conversion.js';
+import {
+  type Conversion,
+  isJsonObject,
+  type JsonObject,
+  parseJsonBody,
+  ResourceRuns,
+  SpanRejection,
+  SpanTally,
+} from './conversion.js';
 import { ProtoWriter } from './proto-writer.js';
 import { StatusCode } from './span-ref.js';
 
@@ -19,7 +27,11 @@ export function readNativeJson(body: Buffer): Conversion {
   const request = parseJsonBody(body, WHAT);
   const items = isJsonObject(request) ? request.spans : request;
   if (!Array.isArray(items)) {
-    throw new MeridianError('malformed', `reading ${WHAT}: neither an array nor an object with an array "spans"`, 'never');
+    throw new MeridianError(
+      'malformed',
+      `reading ${WHAT}: neither an array nor an object with an array "spans"`,
+      'never',
+    );
   }
   const writer = new ProtoWriter(body.length);
   const runs = new ResourceRuns(writer);
@@ -40,7 +52,8 @@ export function readNativeJson(body: Buffer): Conversion {
 
 function writeSpan(writer: ProtoWriter, span: JsonObject): void {
   const traceId = parseTraceId(textOf(span, 'trace_id'));
-  if (traceId === null) throw new SpanRejection('invalid', 'trace_id is not 16 or 32 hexadecimal characters, not all zero');
+  if (traceId === null)
+    throw new SpanRejection('invalid', 'trace_id is not 16 or 32 hexadecimal characters, not all zero');
   writer.bytesField(1, Buffer.from(traceId, 'hex'));
   const spanId = parseSpanId(textOf(span, 'span_id'));
   if (spanId === null) throw new SpanRejection('invalid', 'span_id is not 16 hexadecimal characters, not all zero');
@@ -51,7 +64,8 @@ function writeSpan(writer: ProtoWriter, span: JsonObject): void {
     const parentId = parseSpanId(text);
     // All zero is how some say "none".
     if (parentId !== null) writer.bytesField(4, Buffer.from(parentId, 'hex'));
-    else if (!/^0{16}$/.test(text)) throw new SpanRejection('invalid', 'parent_span_id is not 16 hexadecimal characters');
+    else if (!/^0{16}$/.test(text))
+      throw new SpanRejection('invalid', 'parent_span_id is not 16 hexadecimal characters');
   }
   writer.stringField(5, textOf(span, 'operation_name'));
   const kind = kindOf(span.kind);
@@ -80,7 +94,8 @@ function kindOf(kind: unknown): number {
 function writeLogs(writer: ProtoWriter, logs: unknown): void {
   if (logs === undefined || logs === null) return;
   if (!Array.isArray(logs)) throw new SpanRejection('malformed', 'logs is no array');
-  if (logs.length > LIMITS.eventsPerSpanMax) throw new SpanRejection('invalid', `more than ${LIMITS.eventsPerSpanMax} logs`);
+  if (logs.length > LIMITS.eventsPerSpanMax)
+    throw new SpanRejection('invalid', `more than ${LIMITS.eventsPerSpanMax} logs`);
   for (const log of logs) {
     if (!isJsonObject(log)) throw new SpanRejection('malformed', 'a log is no object');
     const fields = recordOf(log.fields, 'fields');

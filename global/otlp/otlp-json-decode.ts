@@ -7,7 +7,6 @@ import {
   SpanRejection,
   SpanTally,
 } from './conversion.js';
-import { writeJsonAttributes } from './otlp-json-values.js';
 import {
   arrayOf,
   enumOf,
@@ -18,6 +17,7 @@ import {
   uint32Of,
   uint64Of,
 } from './otlp-json-fields.js';
+import { writeJsonAttributes } from './otlp-json-values.js';
 import { ProtoWriter } from './proto-writer.js';
 
 const WHAT = 'OTLP JSON';

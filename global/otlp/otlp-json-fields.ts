@@ -31,7 +31,8 @@ const HEX_CHARACTERS_MAX = 128;
 export function hexOf(value: unknown, name: string): Buffer {
   if (value === undefined) return Buffer.alloc(0);
   const text = stringOf(value, name);
-  if (text.length > HEX_CHARACTERS_MAX || !HEX.test(text)) throw new SpanRejection('malformed', `${name} is not hexadecimal`);
+  if (text.length > HEX_CHARACTERS_MAX || !HEX.test(text))
+    throw new SpanRejection('malformed', `${name} is not hexadecimal`);
   return Buffer.from(text, 'hex');
 }
 
@@ -52,7 +53,8 @@ export function enumOf(value: unknown, names: ReadonlyMap<string, number>, name:
     if (known !== undefined) return known;
   }
   const number = integerOf(value, name);
-  if (number < -2_147_483_648n || number > 2_147_483_647n) throw new SpanRejection('invalid', `${name} is out of range`);
+  if (number < -2_147_483_648n || number > 2_147_483_647n)
+    throw new SpanRejection('invalid', `${name} is out of range`);
   return Number(number);
 }
 

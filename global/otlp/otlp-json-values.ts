@@ -18,31 +18,46 @@ function writeKeyValue(writer: ProtoWriter, field: number, item: unknown, depth:
   writer.end(begun);
 }
 
+type WritePart = (writer: ProtoWriter, part: unknown, depth: number) => void;
+
+/** The values an AnyValue may have, in the order of the definition. */
+const PARTS: readonly (readonly [camel: string, snake: string, write: WritePart])[] = [
+  ['stringValue', 'string_value', (writer, part) => writer.stringField(1, stringOf(part, 'stringValue'))],
+  ['boolValue', 'bool_value', writeBool],
+  ['intValue', 'int_value', (writer, part) => writer.int64Field(3, int64Of(part, 'intValue'))],
+  ['doubleValue', 'double_value', (writer, part) => writer.doubleField(4, doubleOf(part, 'doubleValue'))],
+  ['arrayValue', 'array_value', writeArray],
+  ['kvlistValue', 'kvlist_value', writeKvlist],
+  ['bytesValue', 'bytes_value', (writer, part) => writer.bytesField(7, base64Of(part, 'bytesValue'))],
+];
+
 /** Of several values in one AnyValue, which protobuf forbids, the first in the order of the definition holds. */
 function writeAnyValue(writer: ProtoWriter, field: number, value: unknown, depth: number): void {
   if (!isJsonObject(value)) throw new SpanRejection('malformed', 'an attribute value is no object');
   const begun = writer.begin(field);
-  let part: unknown;
-  if ((part = jsonField(value, 'stringValue', 'string_value')) !== undefined) {
-    writer.stringField(1, stringOf(part, 'stringValue'));
-  } else if ((part = jsonField(value, 'boolValue', 'bool_value')) !== undefined) {
-    if (typeof part !== 'boolean') throw new SpanRejection('malformed', 'boolValue is no boolean');
-    writer.boolField(2, part);
-  } else if ((part = jsonField(value, 'intValue', 'int_value')) !== undefined) {
-    writer.int64Field(3, int64Of(part, 'intValue'));
-  } else if ((part = jsonField(value, 'doubleValue', 'double_value')) !== undefined) {
-    writer.doubleField(4, doubleOf(part, 'doubleValue'));
-  } else if ((part = jsonField(value, 'arrayValue', 'array_value')) !== undefined) {
-    const array = writer.begin(5);
-    for (const item of valuesOf(part, depth + 1)) writeAnyValue(writer, 1, item, depth + 1);
-    writer.end(array);
-  } else if ((part = jsonField(value, 'kvlistValue', 'kvlist_value')) !== undefined) {
-    const list = writer.begin(6);
-    for (const item of valuesOf(part, depth + 1)) writeKeyValue(writer, 1, item, depth + 1);
-    writer.end(list);
-  } else if ((part = jsonField(value, 'bytesValue', 'bytes_value')) !== undefined) {
-    writer.bytesField(7, base64Of(part, 'bytesValue'));
+  for (const [camel, snake, write] of PARTS) {
+    const part = jsonField(value, camel, snake);
+    if (part === undefined) continue;
+    write(writer, part, depth);
+    break;
   }
+  writer.end(begun);
+}
+
+function writeBool(writer: ProtoWriter, part: unknown): void {
+  if (typeof part !== 'boolean') throw new SpanRejection('malformed', 'boolValue is no boolean');
+  writer.boolField(2, part);
+}
+
+function writeArray(writer: ProtoWriter, part: unknown, depth: number): void {
+  const begun = writer.begin(5);
+  for (const item of valuesOf(part, depth + 1)) writeAnyValue(writer, 1, item, depth + 1);
+  writer.end(begun);
+}
+
+function writeKvlist(writer: ProtoWriter, part: unknown, depth: number): void {
+  const begun = writer.begin(6);
+  for (const item of valuesOf(part, depth + 1)) writeKeyValue(writer, 1, item, depth + 1);
   writer.end(begun);
 }
 

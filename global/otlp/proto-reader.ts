@@ -88,9 +88,14 @@ export class ProtoReader {
     if (length === 0 || length > 64) return this.text(start, stop);
     const { buffer } = this;
     const hash =
-      (Math.imul(buffer[start]!, 31) + Math.imul(buffer[stop - 1]!, 7_919) + Math.imul(buffer[start + (length >> 1)]!, 104_729) + length) & 1023;
+      (Math.imul(buffer[start]!, 31) +
+        Math.imul(buffer[stop - 1]!, 7_919) +
+        Math.imul(buffer[start + (length >> 1)]!, 104_729) +
+        length) &
+      1023;
     const cached = this.keys.get(hash);
-    if (cached !== undefined && cached.length === length && sameBytes(buffer, cached.start, start, length)) return cached.text;
+    if (cached !== undefined && cached.length === length && sameBytes(buffer, cached.start, start, length))
+      return cached.text;
     const text = this.text(start, stop);
     this.keys.set(hash, { start, length, text });
     return text;

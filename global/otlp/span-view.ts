@@ -165,7 +165,8 @@ function* scopeSpans(
   const scope = readScope(reader, scopeStart < 0 ? start : scopeEnd, schemaUrl);
   reader.at = start;
   while (reader.next(end)) {
-    if (reader.field === 2 && reader.wire === WIRE_BYTES) yield readSpan(reader, reader.enter(end), resource, scope, service);
+    if (reader.field === 2 && reader.wire === WIRE_BYTES)
+      yield readSpan(reader, reader.enter(end), resource, scope, service);
     else reader.skip(end);
   }
 }
@@ -265,7 +266,11 @@ function readSpan(
   const checkedTraceId = traceId.length === 32 ? parseTraceId(traceId) : null;
   const checkedSpanId = parseSpanId(spanId);
   if (checkedTraceId === null || checkedSpanId === null) {
-    throw new MeridianError('malformed', `reading OTLP: a span with trace id "${traceId.slice(0, 64)}", span id "${spanId.slice(0, 64)}"`, 'never');
+    throw new MeridianError(
+      'malformed',
+      `reading OTLP: a span with trace id "${traceId.slice(0, 64)}", span id "${spanId.slice(0, 64)}"`,
+      'never',
+    );
   }
   return {
     traceId: checkedTraceId,

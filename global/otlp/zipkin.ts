@@ -1,4 +1,5 @@
-import { writeIntAttribute, writeJsonAttribute, writeStringAttribute } from './attribute-writer.js';
+import { MeridianError } from '../runtime/errors.js';
+import { writeJsonAttribute, writeStringAttribute } from './attribute-writer.js';
 import {
   type Conversion,
   isJsonObject,
@@ -10,10 +11,9 @@ import {
 } from './conversion.js';
 import { arrayOf, stringOf } from './otlp-json-fields.js';
 import { ProtoWriter } from './proto-writer.js';
+import { StatusCode } from './span-ref.js';
 import { isResourceTag } from './zipkin-resource-tags.js';
 import { annotationOf, linkOf, ZIPKIN_LINKS_MAX } from './zipkin-texts.js';
-import { MeridianError } from '../runtime/errors.js';
-import { StatusCode } from './span-ref.js';
 
 const WHAT = 'Zipkin v2 JSON';
 
@@ -83,7 +83,8 @@ function writeSpan(writer: ProtoWriter, span: JsonObject, tags: Map<string, TagV
 
   const absent = span.timestamp === undefined || span.timestamp === null || span.timestamp === 0;
   const startMicros = absent ? 0n : microsOf(span.timestamp, 'timestamp');
-  const durationMicros = span.duration === undefined || span.duration === null ? 0n : microsOf(span.duration, 'duration');
+  const durationMicros =
+    span.duration === undefined || span.duration === null ? 0n : microsOf(span.duration, 'duration');
   writer.fixed64Field(7, startMicros * 1000n);
   writer.fixed64Field(8, (startMicros + durationMicros) * 1000n);
 
@@ -271,6 +272,7 @@ function idOf(value: unknown, name: string, characters: number): string | null {
 function microsOf(value: unknown, name: string): bigint {
   const number = typeof value === 'string' && /^[0-9]{1,16}$/.test(value) ? Number(value) : value;
   if (typeof number !== 'number') throw new SpanRejection('malformed', `${name} is no number of microseconds`);
-  if (!(number >= 0 && number <= Number.MAX_SAFE_INTEGER)) throw new SpanRejection('invalid', `${name} is out of range`);
+  if (!(number >= 0 && number <= Number.MAX_SAFE_INTEGER))
+    throw new SpanRejection('invalid', `${name} is out of range`);
   return BigInt(Math.trunc(number));
 }

@@ -7,6 +7,8 @@ import type { ReplayFrom, ReplayProgress } from '../replay.js';
 export interface RegionMaintenance {
   replay(view: string, from: ReplayFrom): Promise<void>;
   replayProgress(): Promise<ReplayProgress>;
+  /** Cuts, heals or delays the link from a region; for trying out what a bad network does. Throws `invalid` for an unknown region. */
+  setLink(from: string, change: { cut?: boolean; delayMs?: number }): void;
   /** Compares the index with every peer's; resolves with a report per peer. */
   reconcile(): Promise<unknown>;
 }
@@ -32,6 +34,19 @@ export function adminApi(health: HealthRoutesOptions, maintenance: RegionMainten
   });
   app.post('/control/reconcile', async (_request, response) => {
     await answer(response, () => maintenance.reconcile());
+  });
+  app.post('/control/links/:from', async (request, response) => {
+    await answer(response, async () => {
+      const { cut, delayMs } = request.query;
+      if (delayMs !== undefined && !(typeof delayMs === 'string' && /^\d{1,5}$/.test(delayMs))) {
+        throw new MeridianError('invalid', 'link: delayMs is no whole number below 100,000', 'never');
+      }
+      maintenance.setLink(request.params.from, {
+        ...(cut === undefined ? {} : { cut: cut === 'true' }),
+        ...(delayMs === undefined ? {} : { delayMs: Number(delayMs) }),
+      });
+      return { done: true };
+    });
   });
   return app;
 }

@@ -165,7 +165,8 @@ export class OpenTraces {
     let closed: ClosedTrace | null = null;
     if (
       trace &&
-      (trace.bytes + fragment.payload.length > segmentBytesMax || trace.spanCount + fragment.spanCount > segmentSpansMax)
+      (trace.bytes + fragment.payload.length > segmentBytesMax ||
+        trace.spanCount + fragment.spanCount > segmentSpansMax)
     ) {
       closed = this.#close(trace, 'size');
       trace = undefined;
@@ -187,7 +188,11 @@ export class OpenTraces {
     for (let trace = this.#byAge.first; trace && nowMs - trace.firstSeenMs >= ageMs; trace = this.#byAge.first) {
       closed.push(this.#close(trace, 'age'));
     }
-    for (let trace = this.#unsettled.first; trace && nowMs - trace.lastSeenMs >= settleMs; trace = this.#unsettled.first) {
+    for (
+      let trace = this.#unsettled.first;
+      trace && nowMs - trace.lastSeenMs >= settleMs;
+      trace = this.#unsettled.first
+    ) {
       if (isSelfContained(trace.payloads)) {
         closed.push(this.#close(trace, 'root-settled'));
       } else {

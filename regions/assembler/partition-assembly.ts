@@ -1,5 +1,5 @@
 import type { TraceId } from '../../global/model/ids.js';
-import type { TraceMetadata } from '../../global/model/metadata.js';
+import { MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js';
 import { invariant } from '../../global/runtime/errors.js';
 import { type ClosedTrace, type Fragment, type OpenTrace, type OpenTraceLimits, OpenTraces } from './open-traces.js';
 import { WatermarkMark } from './watermark-mark.js';
@@ -129,7 +129,12 @@ export class PartitionAssembly {
     );
   }
 
-  /** Takes what the next pass does; `finishPass` or `abandonPass` has to follow before another. */
+  /** Whether a pass has blocks to append or traces to announce, due or not. */
+  get hasWork(): boolean {
+    return this.#ready.length > 0 || this.#gathering !== null || this.#unannounced.size > 0;
+  }
+
+  /** Takes what the next pass does; `finishPass` has to follow before another. */
   beginPass(nowMs: number): PassWork {
     invariant(!this.#inPass, 'a pass began before the last one ended');
     if (this.#isBlockDue(nowMs)) this.#cut();
@@ -147,13 +152,19 @@ export class PartitionAssembly {
     this.#inPass = null;
   }
 
+  /** The partition is given up: the closed segments that were not published. Not to be used afterwards. */
+  abandon(): ClosedTrace[] {
+    const blocks = [...this.#ready, ...(this.#inPass?.blocks ?? []), ...(this.#gathering ? [this.#gathering] : [])];
+    return blocks.flatMap((block) => block.segments);
+  }
+
   #takeAnnouncements(blocks: readonly PlannedBlock[], nowMs: number): TraceMetadata[] {
     const inBlocks = new Set<object>(blocks.flatMap((block) => block.segments));
     const announcements: TraceMetadata[] = [];
     for (const [traceId, trace] of this.#unannounced) {
       if (announcements.length >= this.#limits.passAnnouncementsMax) break;
       this.#unannounced.delete(traceId);
-      if (!inBlocks.has(trace)) announcements.push(trace.metadata);
+      if (!inBlocks.has(trace)) announcements.push(asAnnouncement(trace.metadata));
     }
     this.#announceDueMs = this.#unannounced.size === 0 ? Number.POSITIVE_INFINITY : nowMs;
     return announcements;
@@ -192,4 +203,9 @@ export class PartitionAssembly {
     this.#ready.push({ segments, firstOffset, bytes });
     this.#gathering = null;
   }
+}
+
+/** A segment that is not stored yet is not spoken of as closed. */
+function asAnnouncement(metadata: TraceMetadata): TraceMetadata {
+  return { ...metadata, flags: metadata.flags & ~MetadataFlag.closed };
 }

@@ -2,7 +2,7 @@ import type { Registry } from 'prom-client';
 import type { LogAppender } from '../../global/log/span-log.js';
 import { LIMITS } from '../../global/model/limits.js';
 import type { RegionId } from '../../global/model/ids.js';
-import type { Redactor } from '../../global/otlp/redact.js';
+import { createRedactor, type RedactorOptions } from '../../global/otlp/redact.js';
 import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import type { ReachCrashPoint } from '../../global/runtime/crash-points.js';
@@ -57,7 +57,7 @@ export interface CollectorOptions extends Partial<CollectorLimits> {
   /** Partitions of `spans`. */
   readonly partitionCount: number;
   readonly listen: CollectorAddresses;
-  readonly redactor: Redactor;
+  readonly redaction: RedactorOptions;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly registry: Registry;
@@ -95,6 +95,7 @@ class ListeningCollector implements Collector {
   readonly #appendHealth: AppendHealth;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #drainMs: number;
   readonly #grpc: OtlpGrpcListener;
   readonly #http: Record<'otlpHttp' | 'zipkin' | 'jaegerThrift', HttpListener>;
   #state: { readonly name: 'new' | 'listening' | 'stopped'; readonly sinceMs: number };
@@ -105,6 +106,7 @@ class ListeningCollector implements Collector {
     const { clock, logger, security, listen } = options;
     this.#clock = clock;
     this.#logger = logger;
+    this.#drainMs = limits.drainMs;
     this.#state = { name: 'new', sinceMs: clock.nowMs() };
     const admission = new Admission(limits);
     const metrics = new CollectorMetrics(options.registry, admission);
@@ -133,7 +135,7 @@ class ListeningCollector implements Collector {
     });
     const pipeline: Pipeline = {
       clock,
-      redactor: options.redactor,
+      redactor: createRedactor(options.redaction),
       partitionCount: options.partitionCount,
       spansPerRequestMax: limits.spansPerRequestMax,
       gatherer: this.#gatherer,
@@ -206,8 +208,12 @@ class ListeningCollector implements Collector {
   async #drain(): Promise<void> {
     this.#state = { name: 'stopped', sinceMs: this.#clock.nowMs() };
     // The listeners first: each resolves when its last request was answered, which needs the gatherer to go on.
+    const deadlineMs = this.#clock.monotonicMs() + this.#drainMs;
     await Promise.all(this.#listeners().map((listener) => listener.stop()));
-    await this.#gatherer.close();
+    const drained = new AbortController();
+    const leftMs = Math.max(0, deadlineMs - this.#clock.monotonicMs());
+    await Promise.race([this.#gatherer.close(), this.#clock.sleep(leftMs, drained.signal)]);
+    drained.abort();
   }
 
   health(): HealthCheck {

@@ -32,12 +32,15 @@ const CHECK_INTERVAL_MS_MAX = 1000;
 export class HttpListener implements Service {
   readonly #options: HttpListenerOptions;
   readonly #server: Server;
+  readonly #answering = new Set<ServerResponse>();
   #stopping: Promise<void> | null = null;
 
   constructor(options: HttpListenerOptions) {
     this.#options = options;
     const server = options.security.httpServer((request, response) => {
       if (this.#stopping) response.setHeader('Connection', 'close');
+      this.#answering.add(response);
+      response.on('close', () => this.#answering.delete(response));
       options.handle(request, response);
     });
     // The handler answers before it asks for the body where it refuses it, so `100 Continue` is its business.
@@ -76,6 +79,7 @@ export class HttpListener implements Service {
 
   async #drain(): Promise<void> {
     if (!this.#server.listening) return;
+    for (const response of this.#answering) if (!response.headersSent) response.setHeader('Connection', 'close');
     const drained = new AbortController();
     // `close` also ends the connections that are idle now; the others end with their answer (Connection: close).
     const closed = new Promise<void>((resolve) => {

@@ -40,7 +40,7 @@ const zipkin: HttpProtocol = {
   failed: problem,
 };
 
-const jaegerThrift: HttpProtocol = { ...zipkin, name: 'jaeger-thrift', read: readJaegerThrift };
+const jaegerThrift: HttpProtocol = { ...zipkin, name: 'jaeger-thrift', read: (body) => readJaegerThrift(body) };
 
 /** `POST /v1/traces`, OTLP/HTTP. */
 export const otlpRoute: SpansRoute = {

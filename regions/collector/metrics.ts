@@ -38,13 +38,13 @@ export class CollectorMetrics {
     });
     this.#rejected = new Counter({
       name: name('spans_rejected_total'),
-      help: 'Spans refused by a rule, by protocol and code',
+      help: 'Spans refused by a rule, by protocol and code (unnamed: beyond what one answer names)',
       labelNames: ['protocol', 'code'],
       registers,
     });
     this.#redacted = new Counter({
-      name: name('attributes_redacted_total'),
-      help: 'Attributes dropped or masked before anything was stored',
+      name: name('spans_redacted_total'),
+      help: 'Spans in which something was dropped or masked before they were stored',
       registers,
     });
     this.#implausible = new Counter({
@@ -106,12 +106,15 @@ export class CollectorMetrics {
     protocol: ProtocolName,
     bytes: number,
     batch: Pick<PreparedBatch, 'redactedCount' | 'implausibleTimeCount'>,
-    rejected: readonly RejectedSpan[],
+    rejectedNamed: readonly RejectedSpan[],
+    rejectedCount: number,
   ): void {
     this.#bytes.inc({ protocol }, bytes);
     this.#redacted.inc(batch.redactedCount);
     this.#implausible.inc(batch.implausibleTimeCount);
-    for (const { code } of rejected) this.#rejected.inc({ protocol, code });
+    for (const { code } of rejectedNamed) this.#rejected.inc({ protocol, code });
+    const unnamed = rejectedCount - rejectedNamed.length;
+    if (unnamed > 0) this.#rejected.inc({ protocol, code: 'unnamed' }, unnamed);
   }
 
   acknowledged(protocol: ProtocolName, acceptedCount: number, tookMs: number): void {

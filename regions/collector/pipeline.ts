@@ -1,5 +1,5 @@
 import { tracePartition } from '../../global/log/partition.js';
-import { prepareBatch, type RejectedSpan } from '../../global/otlp/prepare.js';
+import { prepareBatch, REJECTED_NAMED_MAX, type RejectedSpan } from '../../global/otlp/prepare.js';
 import type { Redactor } from '../../global/otlp/redact.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import type { Ticket } from './admission.js';
@@ -17,11 +17,11 @@ export interface Pipeline {
   readonly metrics: CollectorMetrics;
 }
 
-/** What became of a request's spans, all durable or named. */
+/** What became of a request's spans: each is durable or refused. */
 export interface Outcome {
   readonly spanCount: number;
   readonly acceptedCount: number;
-  /** In order of index; the index counts the spans of the request as it was sent. */
+  /** The first of the refused (a bounded number), in order of index; the index counts the spans of the request as it was sent. */
   readonly rejected: readonly RejectedSpan[];
   readonly rejectedCount: number;
 }
@@ -51,7 +51,8 @@ export async function acceptSpans(
     nowMs: clock.nowMs(),
   });
   const rejected = joinRejected(received.rejected, batch.rejected);
-  metrics.checked(protocol, body.length, batch, rejected);
+  const rejectedCount = batch.rejectedCount + received.rejected.length;
+  metrics.checked(protocol, body.length, batch, rejected, rejectedCount);
 
   // Enrich and append: the gatherer's records carry collector and received time in their header. A split can be larger
   // than what came (each part repeats its resource), so it is weighed again.
@@ -63,7 +64,7 @@ export async function acceptSpans(
     spanCount: batch.spanCount + received.rejected.length,
     acceptedCount: batch.acceptedCount,
     rejected,
-    rejectedCount: batch.rejectedCount + received.rejected.length,
+    rejectedCount,
   };
 }
 
@@ -72,13 +73,18 @@ export async function acceptSpans(
  * past the ones it did not.
  */
 export function joinRejected(byReading: readonly RejectedSpan[], byChecking: readonly RejectedSpan[]): RejectedSpan[] {
-  if (byReading.length === 0) return [...byChecking];
-  const first = [...byReading].sort((a, b) => a.index - b.index);
+  const first = byReading;
   const joined: RejectedSpan[] = [];
   let passed = 0;
   for (const rejected of byChecking) {
     while (passed < first.length && first[passed]!.index <= rejected.index + passed) joined.push(first[passed++]!);
-    joined.push({ ...rejected, index: rejected.index + passed });
+    joined.push({ ...rejected, index: rejected.index + passed, message: withoutPlace(rejected.message) });
   }
-  return joined.concat(first.slice(passed));
+  while (passed < first.length) joined.push(first[passed++]!);
+  return joined.slice(0, REJECTED_NAMED_MAX);
+}
+
+/** Checking begins its messages with the place and id of the span, as it counts them; both are fields, and the place was moved. */
+function withoutPlace(message: string): string {
+  return message.replace(/^span \d+(?: \([0-9a-f]{16}\))?: /, '');
 }

@@ -103,9 +103,15 @@ export class DiskLog {
     return bytes;
   }
 
-  /** Work that nobody waits for; call it after the answer to an append has been sent. */
+  /** Work that nobody waits for; call it after the answer to an append has been sent. What fails here is tried again after later appends. */
   afterAppend(request: AppendRequest): void {
-    for (const { topic } of request.topics) this.#topics.get(topic)?.checkpointIfDue();
+    for (const { topic } of request.topics) {
+      try {
+        this.#topics.get(topic)?.checkpointIfDue();
+      } catch {
+        // The records are durable in the WAL.
+      }
+    }
   }
 
   read(reads: readonly PartitionRead[]): ReadResult[] {

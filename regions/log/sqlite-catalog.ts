@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { DatabaseSync } from '@photostructure/sqlite';
+import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import type { TopicSpec } from '../../global/log/span-log.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import type { CommitRow } from './log-protocol.js';
@@ -9,7 +9,7 @@ const CATALOG_VERSION = 1;
 
 /** The topics and the groups' commits, in `log.db`. Its exclusive lock keeps a second process away from the folder. */
 export class SqliteCatalog {
-  readonly #db: DatabaseSync;
+  readonly #db: DatabaseSyncInstance;
 
   constructor(folder: string) {
     const path = join(folder, 'log.db');

@@ -29,25 +29,31 @@ function say(message: WorkerReady | LogReply, transfer: readonly ArrayBuffer[] =
   port!.postMessage(message, transfer);
 }
 
+/** Says the answer itself. */
 function serve(disk: DiskLog, request: LogRequest): void {
   switch (request.kind) {
     case 'append':
       say({ answer: disk.append(request) });
       disk.afterAppend(request);
-      return;
+      break;
     case 'read': {
       const results = disk.read(request.reads);
-      return say({ answer: results }, buffersOf(results));
+      say({ answer: results }, buffersOf(results));
+      break;
     }
     case 'ensure':
-      return say({ answer: disk.ensure(request.topics) });
+      say({ answer: disk.ensure(request.topics) });
+      break;
     case 'commit':
       disk.commit(request.commits);
-      return say({ answer: null });
+      say({ answer: null });
+      break;
     case 'offsetAt':
-      return say({ answer: disk.offsetAt(request.topic, request.partition, request.timeMs) });
+      say({ answer: disk.offsetAt(request.topic, request.partition, request.timeMs) });
+      break;
     case 'expire':
-      return say({ answer: disk.expire(request.nowMs) });
+      say({ answer: disk.expire(request.nowMs) });
+      break;
     case 'close':
       disk.close();
       say({ answer: null });

@@ -1,19 +1,16 @@
 import { rmSync, statSync } from 'node:fs';
-import { DatabaseSync } from '@photostructure/sqlite';
+import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import { MeridianError } from '../../global/runtime/errors.js';
+import { PAGE_BYTES, packValue } from './leaf-packing.js';
 import { Places } from './places.js';
 
 /** SQLite's `user_version` of a slice: the format below. 0 is a slice whose making was cut short. */
 const SLICE_VERSION = 1;
-/** With `CHUNK_BYTES` a full row fills two pages to the last byte. Larger pages cost small commits more, smaller ones large commits. */
-const PAGE_BYTES = 32 * 1024;
-/**
- * A value is cut into rows of this many bytes. Larger ones make SQLite allocate beyond malloc's mmap threshold (128 KiB): fresh
- * pages from the kernel for each record cost three times the CPU of everything else.
- */
-const CHUNK_BYTES = 65_300;
 /** WAL bytes after which pages go to their place: small, so that a commit never waits long for it and the WAL file stays warm. */
 const CHECKPOINT_BYTES = 4 * 1024 * 1024;
+
+/** What a row costs beside its contents, about. */
+const ROW_BYTES = 64;
 
 const SCHEMA = `
   CREATE TABLE partitions(partition INTEGER PRIMARY KEY, first_offset INTEGER NOT NULL, places BLOB);
@@ -72,11 +69,13 @@ interface ScannedRow {
  */
 export class Slice {
   readonly places: readonly Places[];
-  #db: DatabaseSync;
+  #db: DatabaseSyncInstance;
   #insert;
   #get;
   #more;
   #nextRow = 1;
+  /** Free space of the leaf that the next row goes to, as far as known. */
+  #leafFreeBytes = 0;
   #uncheckpointedBytes = 0;
   bytes = 0;
   records = 0;
@@ -86,7 +85,7 @@ export class Slice {
 
   private constructor(
     readonly path: string,
-    db: DatabaseSync,
+    db: DatabaseSyncInstance,
     readonly sealed: boolean,
   ) {
     this.#db = db;
@@ -143,6 +142,7 @@ export class Slice {
     } catch (error) {
       for (const [partition, end] of ends.entries()) this.places[partition]!.truncate(end);
       this.#nextRow = before.row;
+      this.#leafFreeBytes = 0;
       this.bytes = before.bytes;
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       throw error;
@@ -157,18 +157,21 @@ export class Slice {
   #insertEntry(entry: SliceEntry, nowMs: number): number {
     const places = this.places[entry.partition]!;
     const { value } = entry;
-    const more = Math.max(0, Math.ceil(value.length / CHUNK_BYTES) - 1);
+    const beside = entry.headers.length + (entry.key?.length ?? 0);
+    const { chunks, freeBytes } = packValue(value.length, beside, this.#leafFreeBytes);
+    const more = chunks.length - 1;
     const offset = places.endOffset;
     const row = this.#nextRow;
-    const first = more === 0 ? value : value.subarray(0, CHUNK_BYTES);
+    const first = value.subarray(0, chunks[0]);
     this.#insert.run(row, entry.partition, offset, nowMs, value.length, more, entry.key, entry.headers, first);
-    for (let i = 1; i <= more; i++) {
-      const chunk = value.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES);
+    for (let i = 1, at = chunks[0]!; i <= more; at += chunks[i]!, i++) {
+      const chunk = value.subarray(at, at + chunks[i]!);
       this.#insert.run(row + i, null, null, null, null, null, null, null, chunk);
     }
+    this.#leafFreeBytes = freeBytes;
     places.push(row, value.length, nowMs);
     this.#nextRow = row + more + 1;
-    this.bytes += value.length + entry.headers.length + (entry.key?.length ?? 0) + 64;
+    this.bytes += value.length + beside + ROW_BYTES;
     return offset;
   }
 
@@ -261,7 +264,7 @@ export class Slice {
       if (partition === null) continue;
       places[partition]!.pushAt(offset, row, bytes, appendedMs);
       this.records++;
-      this.bytes += bytes + 64;
+      this.bytes += bytes + ROW_BYTES;
       if (Number.isNaN(this.oldestMs)) this.oldestMs = appendedMs;
       this.newestMs = Number.isNaN(this.newestMs) ? appendedMs : Math.max(this.newestMs, appendedMs);
     }
@@ -269,7 +272,7 @@ export class Slice {
   }
 }
 
-function openDatabase(path: string): DatabaseSync {
+function openDatabase(path: string): DatabaseSyncInstance {
   const db = new DatabaseSync(path);
   // Exclusive: the thread is the only user, so the WAL needs no shared memory. Checkpoints are ours to time.
   db.exec(`

@@ -116,7 +116,10 @@ function encodeContent({ source, segments }: Block): Buffer {
   const directory = encodeFeedRecord({ region: source, traces, watermark: null, catalogue: [] });
   const lead = new ByteWriter(8);
   lead.varint(directory.length);
-  const received = segments.reduce((least, segment) => Math.min(least, segment.receivedFirstMs), Number.MAX_SAFE_INTEGER);
+  const received = segments.reduce(
+    (least, segment) => Math.min(least, segment.receivedFirstMs),
+    Number.MAX_SAFE_INTEGER,
+  );
   const base = Math.max(0, Math.trunc(received));
   const table = new ByteWriter(16 + segments.length * 12);
   table.varint(base);

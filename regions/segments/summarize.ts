@@ -1,7 +1,7 @@
-import { LIMITS } from '../../global/model/limits.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
+import { LIMITS } from '../../global/model/limits.js';
 import { type Coverage, MetadataFlag, type RootSpan, type TraceMetadata } from '../../global/model/metadata.js';
-import { msToUnixNano, nanosFromHalves } from '../../global/model/time.js';
+import { maxNano, msToUnixNano, nanosFromHalves } from '../../global/model/time.js';
 import { forEachSpan } from '../../global/otlp/scan.js';
 import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
 
@@ -137,7 +137,7 @@ class Summary {
       traceId,
       region,
       startUnixNano,
-      endUnixNano: end > latestStart ? end : latestStart,
+      endUnixNano: maxNano(end, latestStart),
       root: this.#root,
       coverage,
       flags:

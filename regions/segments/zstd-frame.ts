@@ -28,7 +28,9 @@ const LEVEL = 3;
 export async function deflateFrame(content: Buffer): Promise<Buffer> {
   const streamed = await compress(content, LEVEL);
   if (streamed.length < HEADER_BYTES_MIN || streamed[4] !== DESCRIPTOR_STREAMED) {
-    throw new Error(`zstd: the library wrote a frame header that was not expected (${streamed.subarray(0, 8).toString('hex')})`);
+    throw new Error(
+      `zstd: the library wrote a frame header that was not expected (${streamed.subarray(0, 8).toString('hex')})`,
+    );
   }
   const frame = Buffer.allocUnsafe(streamed.length + 4);
   streamed.copy(frame, 0, 0, HEADER_BYTES_MIN);
@@ -52,7 +54,11 @@ export async function inflateFrame(frame: Buffer, contentBytes: number, what: st
     throw new MeridianError('malformed', `${what}: ${messageOf(error)}`, 'never', { cause: error });
   }
   if (content.length !== contentBytes) {
-    throw new MeridianError('malformed', `${what}: ${content.length} bytes where ${contentBytes} were announced`, 'never');
+    throw new MeridianError(
+      'malformed',
+      `${what}: ${content.length} bytes where ${contentBytes} were announced`,
+      'never',
+    );
   }
   return content;
 }

@@ -7,9 +7,16 @@ import type { RegionFailure } from './outcome.js';
 export interface RegionHealthOptions extends BreakerOptions {
   /** A timeout counts against the region only if it had at least this long: a caller's tiny deadline must not open the circuit for all. */
   readonly timeoutCountsFromMs: number;
+  /** A region whose polls fail for this long counts as lost. */
+  readonly lostAfterMs: number;
 }
 
-export const REGION_HEALTH_DEFAULTS: RegionHealthOptions = { failuresMax: 3, openMs: 5000, timeoutCountsFromMs: 500 };
+export const REGION_HEALTH_DEFAULTS: RegionHealthOptions = {
+  failuresMax: 3,
+  openMs: 5000,
+  timeoutCountsFromMs: 500,
+  lostAfterMs: 30_000,
+};
 
 /** What the last failure was, and since when the region has been failing. */
 export interface Failing {
@@ -27,13 +34,13 @@ export class RegionHealth {
   #reads: Failing | null = null;
   #polls: Failing | null = null;
   #status: RegionStatus | null = null;
-  #statusAtMs = 0;
-  #lostBefore = false;
+  #answeringSinceMs: number | null = null;
+  #wasLost = false;
 
   constructor(
     readonly region: RegionId,
     private readonly clock: Clock,
-    private readonly options: RegionHealthOptions = REGION_HEALTH_DEFAULTS,
+    readonly options: RegionHealthOptions = REGION_HEALTH_DEFAULTS,
   ) {}
 
   /** May a read go to the region now? Where not, why not. */
@@ -60,9 +67,13 @@ export class RegionHealth {
   }
 
   pollSucceeded(status: RegionStatus): void {
+    const nowMs = this.clock.nowMs();
+    if (this.#polls && nowMs - this.#polls.sinceMs >= this.options.lostAfterMs) this.#wasLost = true;
+    if (this.#polls || this.#answeringSinceMs === null) this.#answeringSinceMs = nowMs;
     this.#polls = null;
     this.#status = status;
-    this.#statusAtMs = this.clock.nowMs();
+    const well = status.parts.every((p) => p.state === 'ok') && status.links.every((l) => l.state === 'up');
+    if (well) this.#wasLost = false;
     // It can be reached again; an answer that made no sense is only mended by one that does.
     if (this.#reads && this.#reads.failure.code !== 'malformed') this.#reads = null;
     this.#step('reachable');
@@ -79,25 +90,32 @@ export class RegionHealth {
     return { failure: this.#reads.failure, sinceMs: Math.min(this.#reads.sinceMs, this.#polls.sinceMs) };
   }
 
+  failingForMs(): number {
+    const failing = this.failing();
+    return failing ? Math.max(0, this.clock.nowMs() - failing.sinceMs) : 0;
+  }
+
   get pollsFailing(): Failing | null {
     return this.#polls;
   }
 
-  get status(): { readonly status: RegionStatus; readonly atMs: number } | null {
-    return this.#status && { status: this.#status, atMs: this.#statusAtMs };
+  /** Null until the first answer. */
+  get status(): RegionStatus | null {
+    return this.#status;
+  }
+
+  /** Wall clock since when every poll was answered; null before the first answer. */
+  get answeringSinceMs(): number | null {
+    return this.#answeringSinceMs;
   }
 
   get breaker(): BreakerState['kind'] {
     return this.#breaker.kind;
   }
 
-  /** Set once it was lost, until it is wholly well again. */
+  /** Polls failed for `lostAfterMs` or more, and it has not been wholly well since. */
   get wasLost(): boolean {
-    return this.#lostBefore;
-  }
-
-  markLost(lost: boolean): void {
-    this.#lostBefore = lost;
+    return this.#wasLost;
   }
 
   #step(event: 'success' | 'failure' | 'reachable'): void {

@@ -1,26 +1,28 @@
+import { join } from 'node:path';
 import type { Registry } from 'prom-client';
-import type { RegionId } from '../model/ids.js';
+import type { RegionId, TraceId } from '../model/ids.js';
 import type { FeedRecord } from '../model/metadata.js';
 import type { Clock } from '../runtime/clock.js';
 import { MeridianError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
 import { type IndexMetrics, indexMetrics } from './index-metrics.js';
+import { applyTransaction } from './sqlite-apply.js';
 import { type ConnectionSource, ReadOnlySource, SqliteConnection, WritableSource } from './sqlite-connection.js';
 import { SqliteIndexReads } from './sqlite-reads.js';
-import { openForWriting } from './sqlite-schema.js';
-import { applyTransaction } from './sqlite-apply.js';
 import { clearAll, expireTraces, type SweepState } from './sqlite-retention.js';
+import { openForWriting } from './sqlite-schema.js';
 import type { TraceIndex, TraceLocation } from './trace-index.js';
-import type { TraceId } from '../model/ids.js';
 
-/** A transaction takes whole feed records until it has this many traces: it holds the event loop while it runs. */
+/** A transaction takes further calls of `apply` up to this many traces: it holds the event loop while it runs. */
 export const TRACES_PER_TRANSACTION_MAX = 1000;
 /** Calls of `apply` that wait for a transaction. */
 export const PENDING_APPLIES_MAX = 4096;
 
+export const INDEX_FILE = 'index.db';
+
 export interface SqliteTraceIndexOptions {
-  /** The file; its folder is made where it is missing. SQLite keeps `-wal` and `-shm` beside it. */
-  readonly file: string;
+  /** The folder of the file `index.db` (and SQLite's `-wal` and `-shm`); a writer makes it where it is missing. */
+  readonly folder: string;
   /** A reader of a file that another process writes. It may not exist yet: calls then reject with `unavailable`. */
   readonly readOnly?: boolean;
   /** The region whose records keep their blocks. */
@@ -37,8 +39,9 @@ export interface SqliteTraceIndexOptions {
  */
 export async function openSqliteTraceIndex(options: SqliteTraceIndexOptions): Promise<TraceIndex> {
   const metrics = indexMetrics(options.registry);
-  if (options.readOnly) return new ReadOnlyIndex(new ReadOnlySource(options.file), options.clock, metrics);
-  const connection = new SqliteConnection(openForWriting(options.file), true);
+  const file = join(options.folder, INDEX_FILE);
+  if (options.readOnly) return new ReadOnlyIndex(new ReadOnlySource(file), options.clock, metrics);
+  const connection = new SqliteConnection(openForWriting(file), true);
   return new WritableIndex(new WritableSource(connection), options, metrics);
 }
 
@@ -82,8 +85,6 @@ class ReadOnlyIndex extends SqliteIndexReads implements TraceIndex {
 
 interface PendingApply {
   readonly records: readonly FeedRecord[];
-  /** Records that are committed. */
-  done: number;
   resolve(): void;
   reject(error: unknown): void;
 }
@@ -114,7 +115,7 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
       );
     }
     return new Promise((resolve, reject) => {
-      this.#pending.push({ records, done: 0, resolve, reject });
+      this.#pending.push({ records, resolve, reject });
       this.#draining ??= this.#drain();
     });
   }
@@ -127,43 +128,32 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
     this.#draining = null;
   }
 
-  /** One transaction of what waits, in order, whole records up to the limit. */
+  /** One transaction of what waits: whole calls in order, up to the limit but at least one. */
   #commitSome(): void {
     const records: FeedRecord[] = [];
     let traces = 0;
     let calls = 0;
-    let partly = 0;
     for (const call of this.#pending) {
-      partly = call.done;
-      while (partly < call.records.length && (records.length === 0 || traces < TRACES_PER_TRANSACTION_MAX)) {
-        const record = call.records[partly++]!;
-        records.push(record);
-        traces += record.traces.length;
-      }
-      if (partly < call.records.length) break;
+      const more = call.records.reduce((sum, record) => sum + record.traces.length, 0);
+      if (calls > 0 && traces + more > TRACES_PER_TRANSACTION_MAX) break;
+      traces += more;
       calls++;
+      records.push(...call.records);
     }
+    const taken = this.#pending.splice(0, calls);
     const begun = this.options.clock.monotonicMs();
     try {
       const changed = this.writable.use('index apply', (connection) =>
         applyTransaction(connection, this.options.home, records),
       );
-      for (const call of this.#pending.splice(0, calls)) call.resolve();
-      if (this.#pending[0]) this.#pending[0].done = calls === 0 || partly > 0 ? this.#partlyDone(partly) : 0;
       this.metrics.appliedTraces.inc(traces);
       this.metrics.changedRecords.inc(changed);
       this.metrics.applySeconds.observe((this.options.clock.monotonicMs() - begun) / 1000);
+      for (const call of taken) call.resolve();
     } catch (error) {
-      // The call that was cut short fails with the rest; what it has in the file stays, and a retry joins it in again.
-      const failed = this.#pending.splice(0, Math.max(calls, 1));
-      this.options.logger.warn({ err: error, calls: failed.length }, 'index apply failed');
-      for (const call of failed) call.reject(error);
+      this.options.logger.warn({ err: error, calls }, 'index apply failed');
+      for (const call of taken) call.reject(error);
     }
-  }
-
-  #partlyDone(partly: number): number {
-    const call = this.#pending[0];
-    return call && partly < call.records.length ? partly : 0;
   }
 
   override async expire(beforeUnixNano: bigint): Promise<number> {

@@ -1,0 +1,113 @@
+import type { RegionId, TraceId } from '../model/ids.js';
+import type { CatalogueEntry, FeedRecord, TraceMetadata, Watermark } from '../model/metadata.js';
+import { unixNanoToMs } from '../model/time.js';
+import { MeridianError } from '../runtime/errors.js';
+import { bucketOf, DigestChanges, hashText } from './digest.js';
+import { BUCKET_PAGE_MAX, LOCATE_MAX } from './index-limits.js';
+import { joinMetadata } from './join.js';
+import type { IndexDigest, TraceIndex, TraceLocation } from './trace-index.js';
+import { Watermarks } from './watermarks.js';
+
+type RegionEntry = CatalogueEntry & { readonly region: RegionId };
+
+/** The index in memory: for tests and simulations, and to read the port's meaning from. Digests are computed when they are asked for. */
+export class MemoryTraceIndex implements TraceIndex {
+  readonly #traces = new Map<TraceId, Map<RegionId, TraceMetadata>>();
+  readonly #watermarks = new Watermarks();
+  readonly #catalogue = new Map<string, RegionEntry>();
+
+  constructor(private readonly home: RegionId) {}
+
+  async apply(records: readonly FeedRecord[]): Promise<void> {
+    for (const { region, traces, catalogue, watermark } of records) {
+      for (const trace of traces) this.#join(trace.region === this.home ? trace : { ...trace, blocks: [] });
+      for (const entry of catalogue) {
+        const key = JSON.stringify([region, entry.service, entry.operation, entry.kind]);
+        const before = this.#catalogue.get(key);
+        if (!before || before.lastSeenMs < entry.lastSeenMs) this.#catalogue.set(key, { ...entry, region });
+      }
+      if (watermark) this.#watermarks.raise(watermark);
+    }
+  }
+
+  #join(trace: TraceMetadata): void {
+    const byRegion = this.#traces.get(trace.traceId) ?? new Map<RegionId, TraceMetadata>();
+    const before = byRegion.get(trace.region);
+    byRegion.set(trace.region, before ? joinMetadata(before, trace) : trace);
+    this.#traces.set(trace.traceId, byRegion);
+  }
+
+  async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+    if (traceIds.length > LOCATE_MAX) {
+      throw new MeridianError('invalid', `index locate: ${traceIds.length} ids are beyond ${LOCATE_MAX}`, 'never');
+    }
+    return traceIds.map((traceId) => ({
+      traceId,
+      records: [...(this.#traces.get(traceId)?.values() ?? [])].sort((a, b) => (a.region < b.region ? -1 : 1)),
+      watermarks: this.#watermarks.ofTrace(Buffer.from(traceId, 'hex')),
+    }));
+  }
+
+  async watermarks(): Promise<readonly Watermark[]> {
+    return this.#watermarks.all();
+  }
+
+  async catalogue(regions?: readonly RegionId[]): Promise<readonly RegionEntry[]> {
+    return [...this.#catalogue.values()].filter(({ region }) => !regions || regions.includes(region));
+  }
+
+  async digests(region: RegionId): Promise<readonly IndexDigest[]> {
+    const sums = new DigestChanges();
+    for (const trace of this.#of(region)) sums.add(trace);
+    return [...sums]
+      .map(({ bucketStartMs, count, sum }) => ({ region, bucketStartMs, recordCount: count, hash: hashText(sum) }))
+      .sort((a, b) => a.bucketStartMs - b.bucketStartMs);
+  }
+
+  *#of(region: RegionId): Generator<TraceMetadata> {
+    for (const byRegion of this.#traces.values()) {
+      const trace = byRegion.get(region);
+      if (trace) yield trace;
+    }
+  }
+
+  async bucket(
+    region: RegionId,
+    bucketStartMs: number,
+    after: TraceId | null,
+    limit: number,
+  ): Promise<readonly TraceMetadata[]> {
+    if (limit < 1 || limit > BUCKET_PAGE_MAX) {
+      throw new MeridianError(
+        'invalid',
+        `index bucket: a page of ${limit} is not within 1 to ${BUCKET_PAGE_MAX}`,
+        'never',
+      );
+    }
+    return [...this.#of(region)]
+      .filter((t) => bucketOf(t.startUnixNano) === bucketStartMs && (after === null || t.traceId > after))
+      .sort((a, b) => (a.traceId < b.traceId ? -1 : 1))
+      .slice(0, limit);
+  }
+
+  async expire(beforeUnixNano: bigint): Promise<number> {
+    let removed = 0;
+    for (const [traceId, byRegion] of this.#traces) {
+      if ([...byRegion.values()].some((trace) => trace.endUnixNano >= beforeUnixNano)) continue;
+      removed += byRegion.size;
+      this.#traces.delete(traceId);
+    }
+    for (const [key, entry] of this.#catalogue) {
+      if (entry.lastSeenMs < unixNanoToMs(beforeUnixNano)) this.#catalogue.delete(key);
+    }
+    return removed;
+  }
+
+  async clear(): Promise<void> {
+    this.#traces.clear();
+    this.#watermarks.clear();
+    this.#catalogue.clear();
+  }
+
+  async close(): Promise<void> {}
+}

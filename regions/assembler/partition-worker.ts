@@ -1,0 +1,230 @@
+import type { LogBatch, LogRecord, PartitionAssignment, PartitionHandler } from '../../global/log/span-log.js';
+import { MeridianError, messageOf } from '../../global/runtime/errors.js';
+import type { ClosedTrace, Fragment } from './open-traces.js';
+import { PartitionAssembly } from './partition-assembly.js';
+import { assemblePass, type PipelinePorts } from './pipeline.js';
+import { readFragments } from './read-fragments.js';
+import { untilDone } from './retry.js';
+import type { AssemblerShared } from './shared.js';
+import { StampWindow } from './stamp-window.js';
+
+/**
+ * One owned partition of `spans`: feeds what comes into the assembly, and runs passes of the pipeline one after the other beside
+ * it. Does the I/O; decisions are the assembly's.
+ */
+export class PartitionWorker implements PartitionHandler {
+  readonly assembly: PartitionAssembly;
+  readonly partition: number;
+  readonly #assignment: PartitionAssignment;
+  readonly #shared: AssemblerShared;
+  readonly #stamps: StampWindow;
+  readonly #ports: PipelinePorts;
+  /** Ends waiting and retrying: the partition is lost, or a stop took too long. */
+  readonly #abandon = new AbortController();
+  #committed: number;
+  #committedMs: number;
+  #pass: Promise<void> | null = null;
+  #failure: { error: unknown } | null = null;
+  #closed = false;
+
+  constructor(assignment: PartitionAssignment, shared: AssemblerShared) {
+    const { limits, source, partitions, clock } = shared;
+    this.partition = assignment.partition;
+    this.#assignment = assignment;
+    this.#shared = shared;
+    this.#committed = assignment.startOffset;
+    this.#committedMs = clock.monotonicMs();
+    this.assembly = new PartitionAssembly(limits, assignment.startOffset);
+    this.#stamps = new StampWindow({
+      sequencesMax: limits.stampSequencesMax,
+      instancesMax: limits.stampInstancesMax,
+    });
+    this.#ports = {
+      source,
+      partition: this.partition,
+      partitionCount: partitions.spans,
+      segmentsPartition: this.partition % partitions.segments,
+      metadataPartition: this.partition % partitions.traceMetadata,
+      log: shared.log,
+      commit: (nextOffset) => this.#commit(nextOffset, false),
+      policy: shared.policy,
+      held: shared.held,
+      nextBlockNumber: shared.nextBlockNumber,
+      takeCatalogue: () => shared.catalogue.take(limits.catalogueEntriesPerPassMax),
+      clock,
+      crash: shared.crash,
+      metrics: shared.metrics,
+      untilDone: (what, attempt) => this.#untilDone(what, attempt),
+    };
+  }
+
+  async records(batch: LogBatch): Promise<void> {
+    for (const record of batch.records) {
+      this.#throwFailure();
+      if (record.offset < this.assembly.position) continue;
+      this.#add(record.offset, await this.#fragmentsOf(record));
+    }
+    this.#runIfDue();
+    await this.#room();
+    this.#throwFailure();
+  }
+
+  async close(reason: 'revoked' | 'stopped' | 'lost'): Promise<void> {
+    this.#closed = true;
+    if (reason === 'lost') {
+      this.#abandon.abort();
+      await this.#pass?.catch(() => {});
+    } else {
+      await this.#drain();
+    }
+    this.#shared.workers.delete(this);
+    this.#shared.held.dropped(this.assembly.abandon());
+  }
+
+  /** Looks at time-outs; called often. */
+  tick(): void {
+    if (this.#closed || this.#failure) return;
+    this.#register(this.assembly.tick(this.#shared.clock.monotonicMs()));
+    this.#runIfDue();
+  }
+
+  /** Closes the oldest trace for want of memory; false where none is open. */
+  relieve(): boolean {
+    const closed = this.assembly.relieve(this.#shared.clock.monotonicMs());
+    this.#register(closed);
+    return closed.length > 0;
+  }
+
+  async #fragmentsOf(record: LogRecord): Promise<readonly Fragment[]> {
+    const { source, metrics, log, dlqTopic } = this.#shared;
+    try {
+      const fragments = readFragments(record, this.partition, this.#shared, this.#stamps);
+      metrics.records.inc({ source, result: fragments ? 'assembled' : 'repeated' });
+      return fragments ?? [];
+    } catch (error) {
+      if (!(error instanceof MeridianError)) throw error;
+      metrics.records.inc({ source, result: 'malformed' });
+      metrics.deadLetters.inc({ source });
+      const where = `offset ${record.offset} of ${this.#assignment.topic}/${this.partition}`;
+      this.#shared.logger.error({ err: error, where }, 'a record of spans cannot be read; it goes to the dead letters');
+      const headers = {
+        ...record.headers,
+        reason: Buffer.from(`${error.code}: ${error.message}`),
+        origin: Buffer.from(where),
+      };
+      await this.#untilDone('append to the dead letters', () =>
+        log.append(dlqTopic, 0, [{ key: record.key, value: record.value, headers }]),
+      );
+      return [];
+    }
+  }
+
+  #add(offset: number, fragments: readonly Fragment[]): void {
+    const { clock, metrics, source, held } = this.#shared;
+    let spans = 0;
+    for (const { spanCount, traceId } of fragments) {
+      spans += spanCount;
+      if (held.has(traceId) && !this.assembly.open.get(traceId)) metrics.lateSegments.inc({ source });
+    }
+    metrics.spans.inc({ source }, spans);
+    this.#register(this.assembly.read(offset, fragments, clock.monotonicMs()));
+    this.#shared.relieve();
+  }
+
+  #register(closed: readonly ClosedTrace[]): void {
+    const { held, metrics, source } = this.#shared;
+    for (const trace of closed) {
+      held.closed(trace);
+      metrics.closes.inc({ source, reason: trace.closeReason });
+    }
+  }
+
+  #isCommitDue(): boolean {
+    const { clock, limits } = this.#shared;
+    return this.assembly.commitOffset > this.#committed && clock.monotonicMs() - this.#committedMs >= limits.commitMs;
+  }
+
+  /** Starts a pass where one is due and none runs; goes on until none is due. */
+  #runIfDue(): void {
+    if (this.#pass || this.#failure || this.#closed) return;
+    if (!this.assembly.isPassDue(this.#shared.clock.monotonicMs()) && !this.#isCommitDue()) return;
+    this.#pass = assemblePass(this.assembly, this.#ports).then(
+      () => {
+        this.#pass = null;
+        this.#runIfDue();
+      },
+      (error: unknown) => {
+        this.#pass = null;
+        this.#fail(error);
+      },
+    );
+  }
+
+  /** A pass that failed for good leaves its work undone: this ownership is over, and its records are delivered again. */
+  #fail(error: unknown): void {
+    this.#failure = { error };
+    const isForeign = error instanceof MeridianError;
+    if (isForeign && (this.#closed || error.code === 'refused')) return;
+    this.#shared.logger.error({ err: error, partition: this.partition }, 'assembling a partition failed');
+    if (!isForeign) this.#shared.onFatal(error);
+  }
+
+  #throwFailure(): void {
+    if (this.#failure) throw this.#failure.error;
+  }
+
+  async #commit(nextOffset: number, atOnce: boolean): Promise<void> {
+    const { clock, limits, crash } = this.#shared;
+    if (nextOffset <= this.#committed) return;
+    if (!atOnce && clock.monotonicMs() - this.#committedMs < limits.commitMs) return;
+    await this.#untilDone('commit', () => this.#assignment.commit(nextOffset));
+    this.#committed = nextOffset;
+    this.#committedMs = clock.monotonicMs();
+    crash('assembler.after-commit');
+  }
+
+  /** Waits while too much is on its way into the log or the store. */
+  async #room(): Promise<void> {
+    const { limits, held, clock, stopping } = this.#shared;
+    while (this.assembly.unpublishedBytes > limits.unpublishedBytesMax || held.isFull) {
+      if (this.#failure || stopping.aborted) return;
+      await clock.sleep(limits.tickMs, stopping);
+    }
+  }
+
+  async #drain(): Promise<void> {
+    const { clock, limits, logger } = this.#shared;
+    const timer = new AbortController();
+    void clock.sleep(limits.drainMs, timer.signal).then(() => this.#abandon.abort());
+    try {
+      await this.#pass;
+      this.#throwFailure();
+      this.#register(this.assembly.drain(clock.monotonicMs()));
+      while (this.assembly.hasWork) await assemblePass(this.assembly, this.#ports);
+      await this.#commit(this.assembly.commitOffset, true);
+    } catch (error) {
+      logger.warn(
+        { err: error, partition: this.partition },
+        'a partition was left before it was flushed; its spans are read again',
+      );
+      if (!(error instanceof MeridianError)) this.#fail(error);
+    } finally {
+      timer.abort();
+    }
+  }
+
+  #untilDone<T>(what: string, attempt: () => Promise<T>): Promise<T> {
+    const { clock, limits, metrics, source, logger } = this.#shared;
+    return untilDone(attempt, {
+      clock,
+      firstMs: limits.retryMs,
+      maxMs: limits.retryMsMax,
+      signal: this.#abandon.signal,
+      onRetry: (error) => {
+        metrics.retries.inc({ source, what });
+        this.#shared.troubled(`${what}: ${messageOf(error)}`);
+        logger.warn({ err: error, partition: this.partition }, `${what} failed and is tried again`);
+      },
+    });
+  }
+}

@@ -1,0 +1,52 @@
+import { metadataCounts, servicesOf } from '../../global/index/join.js';
+import type { TraceId } from '../../global/model/ids.js';
+import type { TraceMetadata, Watermark } from '../../global/model/metadata.js';
+import { MeridianError } from '../../global/runtime/errors.js';
+import { unixNanoToMs } from '../../global/model/time.js';
+import { planTrace, type TracePlan } from '../plan/trace-plan.js';
+import { locateTrace, planRegions, type QueryContext, type RequestBudget } from './query-context.js';
+
+export interface IndexAnswer {
+  readonly records: readonly TraceMetadata[];
+  readonly watermarks: readonly Watermark[];
+  readonly plan: TracePlan;
+}
+
+/** What the index says of a trace and what would be done with it. `unavailable` where it cannot be read. */
+export async function queryIndex(context: QueryContext, traceId: TraceId, budget: RequestBudget): Promise<IndexAnswer> {
+  const location = await locateTrace(context, budget, traceId);
+  if (!location) {
+    throw new MeridianError('unavailable', `reading the index of ${context.home} for trace ${traceId} failed`, 'later');
+  }
+  const plan = planTrace({
+    traceId,
+    location,
+    regions: planRegions(context.fleet),
+    graceNano: context.limits.graceNano,
+    nowUnixNano: context.clock.nowUnixNano(),
+  });
+  return { records: location.records, watermarks: location.watermarks, plan };
+}
+
+/** As surface.md shows it. */
+export function indexAnswerJson(traceId: TraceId, answer: IndexAnswer, nowMs: number): object {
+  return {
+    traceId,
+    records: answer.records.map((record) => ({
+      region: record.region,
+      startTimeUnixNano: String(record.startUnixNano),
+      endTimeUnixNano: String(record.endUnixNano),
+      ...metadataCounts(record),
+      root: record.root && { service: record.root.service, operation: record.root.operation },
+      services: servicesOf(record),
+      blocks: record.blocks.length > 0 ? record.blocks : undefined,
+    })),
+    watermarks: answer.watermarks.map((w) => ({
+      region: w.region,
+      partition: w.partition,
+      watermarkUnixNano: String(w.watermarkUnixNano),
+      lagMs: Math.max(0, nowMs - unixNanoToMs(w.watermarkUnixNano)),
+    })),
+    plan: answer.plan.regions.map(({ region, action, why, code }) => ({ region, action, why, code })),
+  };
+}

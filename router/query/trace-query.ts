@@ -1,0 +1,157 @@
+import type { TraceLocation } from '../../global/index/trace-index.js';
+import type { TraceId } from '../../global/model/ids.js';
+import { type DedupeLimits, dedupeSpans } from '../../global/otlp/join.js';
+import { type FetchedTrace, fetchTrace } from '../fanout/fetch-trace.js';
+import { failureOf, leavesGap, type RegionOutcome } from '../fanout/outcome.js';
+import type { MergeWarning } from '../merge/merge-span.js';
+import { type MergedTrace, mergeTrace, type RegionPayload, readViews } from '../merge/merge-trace.js';
+import { MetadataFlag } from '../../global/model/metadata.js';
+import { planTrace, type TracePlan } from '../plan/trace-plan.js';
+import { callContext, locateTrace, planRegions, type QueryContext, type RequestBudget } from './query-context.js';
+
+/** Milliseconds of each step, for `?explain=1`. */
+export interface TraceTimings {
+  readonly indexMs: number;
+  readonly regionsMs: number;
+  readonly joinMs: number;
+}
+
+/** A trace as bytes: what the regions gave, de-duplicated, and what became of each of them. */
+export interface TraceAnswer {
+  readonly traceId: TraceId;
+  readonly plan: TracePlan;
+  readonly location: TraceLocation | null;
+  readonly outcomes: readonly RegionOutcome[];
+  /** False where a region that may hold a part did not give all of it. */
+  readonly complete: boolean;
+  /** Nothing is known because no region that was asked could answer. */
+  readonly nothingAsked: boolean;
+  /** OTLP, in the order of the fleet; concatenated they are one `TracesData`. */
+  readonly payloads: readonly RegionPayload[];
+  readonly spanCount: number;
+  readonly warnings: readonly MergeWarning[];
+  readonly timings: TraceTimings;
+}
+
+/** Finds a trace: index, plan, fan-out, join on bytes. Comes back by the deadline, whatever the regions do. */
+export async function queryTrace(context: QueryContext, traceId: TraceId, budget: RequestBudget): Promise<TraceAnswer> {
+  const { clock, fleet, limits } = context;
+  const startedMs = clock.monotonicMs();
+  const location = await locateTrace(context, budget, traceId);
+  const locatedMs = clock.monotonicMs();
+  const plan = planTrace({
+    traceId,
+    location,
+    regions: planRegions(fleet),
+    graceNano: limits.graceNano,
+    nowUnixNano: clock.nowUnixNano(),
+  });
+  const fetched = await fetchTrace(plan, context.peers, callContext(context, budget), limits.regionBytesMax);
+  const fetchedMs = clock.monotonicMs();
+  context.metrics.outcomes('trace', fetched.outcomes);
+  const joined = joinParts(fetched, limits.join);
+  context.metrics.duplicates(joined.duplicateCount);
+  const judged = judge(fetched.outcomes);
+  const warnings = [...(location ? [] : [INDEX_UNAVAILABLE]), ...gapWarnings(fetched.outcomes), ...implausible(location)];
+  if (joined.cutCount > 0) {
+    const message = `the trace is too large: ${joined.spanCount} spans are given, ${joined.cutCount} left out`;
+    warnings.push({ code: 'truncated', message });
+  }
+  return {
+    traceId,
+    plan,
+    location,
+    outcomes: fetched.outcomes,
+    ...judged,
+    complete: judged.complete && joined.cutCount === 0,
+    payloads: joined.payloads,
+    spanCount: joined.spanCount,
+    warnings,
+    timings: {
+      indexMs: locatedMs - startedMs,
+      regionsMs: fetchedMs - locatedMs,
+      joinMs: clock.monotonicMs() - fetchedMs,
+    },
+  };
+}
+
+/** The same as objects, for JSON. Bytes of a region that turn out to be unreadable make it one that failed. */
+export function mergeAnswer(
+  context: QueryContext,
+  answer: TraceAnswer,
+): { readonly answer: TraceAnswer; readonly merged: MergedTrace } {
+  const { jsonSpansMax } = context.limits;
+  const { read, failed, cut } = readViews(answer.payloads, jsonSpansMax);
+  const merged = mergeTrace(read);
+  const warnings = [...answer.warnings];
+  let { outcomes } = answer;
+  if (failed.size > 0) {
+    outcomes = outcomes.map((outcome) => {
+      const error = failed.get(outcome.region);
+      if (error === undefined) return outcome;
+      const failure = failureOf(error);
+      const sinceMs = context.peers.get(outcome.region)?.health.readFailed(failure, 0).sinceMs ?? context.clock.nowMs();
+      const since = new Date(sinceMs).toISOString();
+      return { ...outcome, state: 'unavailable', reason: failure.reason, since, source: 'none', spanCount: 0 };
+    });
+    warnings.push(...gapWarnings(outcomes.filter((o) => failed.has(o.region))));
+  }
+  if (cut) {
+    const message = `the trace has ${answer.spanCount} spans, ${jsonSpansMax} are shown; ask for application/x-protobuf to get them all`;
+    warnings.push({ code: 'truncated', message });
+  }
+  const judged = judge(outcomes);
+  return {
+    merged,
+    answer: {
+      ...answer,
+      outcomes,
+      ...judged,
+      complete: judged.complete && !cut && (answer.complete),
+      warnings,
+    },
+  };
+}
+
+function judge(outcomes: readonly RegionOutcome[]): Pick<TraceAnswer, 'complete' | 'nothingAsked'> {
+  return {
+    complete: !outcomes.some(leavesGap),
+    nothingAsked: !outcomes.some((o) => o.state === 'answered' || o.state === 'empty' || o.state === 'metadata-only'),
+  };
+}
+
+function joinParts(fetched: FetchedTrace, limits: DedupeLimits) {
+  const regions = fetched.parts.flatMap((part) => part.payloads.map(() => part.region));
+  const joined = dedupeSpans(
+    fetched.parts.flatMap((part) => part.payloads),
+    limits,
+  );
+  const payloads = joined.parts.map((payload, i): RegionPayload => ({
+    region: regions[joined.partIndices[i]!]!,
+    payload,
+  }));
+  return { payloads, spanCount: joined.spanCount, duplicateCount: joined.duplicateCount, cutCount: joined.cutCount };
+}
+
+const INDEX_UNAVAILABLE: MergeWarning = {
+  code: 'index-unavailable',
+  message: 'the index could not be read, so every region was asked',
+};
+
+export function gapWarnings(outcomes: readonly RegionOutcome[]): MergeWarning[] {
+  return outcomes.filter(leavesGap).map(({ region, state, reason, since }) => ({
+    code: state === 'answered' ? 'truncated' : 'region-missing',
+    message: `${region}: ${state === 'answered' ? 'a part is missing' : state}${reason ? `, ${reason}` : ''}${since ? `, since ${since}` : ''}`,
+    region,
+  }));
+}
+
+function implausible(location: TraceLocation | null): MergeWarning[] {
+  return (location?.records ?? [])
+    .filter((record) => (record.flags & MetadataFlag.implausibleTime) !== 0)
+    .map(({ region }) => ({
+      code: 'implausible-times',
+      message: `${region}: spans start implausibly far from when they were received; the sender's clock may be wrong`,
+      region,
+    }));
+}

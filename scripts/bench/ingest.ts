@@ -1,0 +1,155 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { compiledModule } from '../../global/runtime/package-root.js';
+import { type BenchResult, type BenchRow, quantileOf, type Spread, spreadOf } from './bench-result.js';
+import type { IngestCollectorReply, IngestCollectorRequest, IngestCollectorStart } from './ingest-collector.js';
+import { type BatchSender, grpcSender, httpSender, sendClosedLoop, sendOpenLoop, type Target } from './ingest-load.js';
+import { makeBatch } from './sample-spans.js';
+
+const SPANS_PER_BATCH = 512;
+const BYTES_PER_SPAN = 430;
+const BATCHES = 32;
+const PARTITIONS = 8;
+
+export interface IngestBenchOptions {
+  readonly rounds: number;
+  readonly roundMs: number;
+  readonly warmupMs: number;
+  /** Requests in flight while the throughput is measured. */
+  readonly senders: number;
+  /** The same for the open loop: enough that a batch hardly ever waits for a free one. */
+  readonly openLoopSenders: number;
+}
+
+const DEFAULTS: IngestBenchOptions = { rounds: 5, roundMs: 3000, warmupMs: 2000, senders: 12, openLoopSenders: 32 };
+
+/**
+ * OTLP into the embedded log, acknowledged durable (In9): a collector in a process of its own, this process sends. Throughput and CPU a
+ * span in a closed loop, then acknowledgement latency in an open loop at half of the throughput asked for, and at half of what was measured.
+ */
+export async function benchIngest(options: Partial<IngestBenchOptions> = {}): Promise<BenchResult> {
+  const settings = { ...DEFAULTS, ...options };
+  const batches = Array.from({ length: BATCHES }, (_, seed) =>
+    makeBatch({
+      spans: SPANS_PER_BATCH,
+      bytesPerSpan: BYTES_PER_SPAN,
+      seed,
+      startUnixNano: BigInt(Date.now()) * 1_000_000n,
+    }),
+  );
+  const rows = [
+    ...(await benchProtocol('OTLP/HTTP', (start) => start.otlpHttp, httpSender, 150_000, 4, batches, settings)),
+    ...(await benchProtocol('OTLP/gRPC', (start) => start.otlpGrpc, grpcSender, 100_000, 6, batches, settings)),
+  ];
+  return { name: 'ingest', requirements: ['In2', 'In9'], rows };
+}
+
+async function benchProtocol(
+  protocol: string,
+  targetOf: (start: IngestCollectorStart) => Target,
+  open: (target: Target) => Promise<BatchSender>,
+  askedSpansPerSecond: number,
+  askedMicrosPerSpan: number,
+  batches: readonly Buffer[],
+  settings: IngestBenchOptions,
+): Promise<BenchRow[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'meridian-bench-ingest-'));
+  const child = fork(compiledModule('scripts/bench/ingest-collector'), [], { stdio: 'inherit' });
+  try {
+    const start = await ask(child, { type: 'start', folder, partitions: PARTITIONS }, 'started');
+    const senders = await Promise.all(
+      Array.from({ length: Math.max(settings.senders, settings.openLoopSenders) }, () => open(targetOf(start))),
+    );
+    const closedLoop = senders.slice(0, settings.senders);
+    await sendClosedLoop(closedLoop, batches, settings.warmupMs);
+    const perSecond: number[] = [];
+    const microsPerSpan: number[] = [];
+    for (let round = 0; round < settings.rounds; round++) {
+      const before = await ask(child, { type: 'usage' }, 'usage');
+      const startMs = performance.now();
+      const spans = (await sendClosedLoop(closedLoop, batches, settings.roundMs)) * SPANS_PER_BATCH;
+      const tookMs = performance.now() - startMs;
+      const after = await ask(child, { type: 'usage' }, 'usage');
+      perSecond.push((spans / tookMs) * 1000);
+      microsPerSpan.push((after.cpuMicros - before.cpuMicros) / spans);
+    }
+    const throughput = spreadOf(perSecond);
+    const latency = async (spansPerSecond: number) => {
+      const p50: number[] = [];
+      const p99: number[] = [];
+      for (let round = 0; round < settings.rounds; round++) {
+        const intervalMs = (SPANS_PER_BATCH / spansPerSecond) * 1000;
+        const latenciesMs = await sendOpenLoop(senders, batches, intervalMs, settings.roundMs);
+        p50.push(quantileOf(latenciesMs, 0.5));
+        p99.push(quantileOf(latenciesMs, 0.99));
+      }
+      return { p50: spreadOf(p50), p99: spreadOf(p99) };
+    };
+    const atAsked = await latency(askedSpansPerSecond / 2);
+    const atMeasured = await latency(throughput.median / 2);
+    for (const sender of senders) sender.close();
+    await ask(child, { type: 'stop' }, 'stopped');
+    const load = `${SPANS_PER_BATCH}-span batches of ${BYTES_PER_SPAN} B a span`;
+    const row = (what: string, unit: string, measured: Spread, asked: BenchRow['asked'] = null): BenchRow => ({
+      what: `${protocol} into the embedded log, acknowledged durable, ${what}`,
+      unit,
+      measured,
+      asked,
+    });
+    const half = (spansPerSecond: number) => `at ${Math.round(spansPerSecond / 1000)}k spans/s, open loop`;
+    return [
+      row(load, 'spans/s', throughput, { relation: 'at least', value: askedSpansPerSecond }),
+      row('CPU (user + system) of the collector process, log included', 'µs/span', spreadOf(microsPerSpan), {
+        relation: 'at most',
+        value: askedMicrosPerSpan,
+      }),
+      row(`acknowledgement p50 ${half(askedSpansPerSecond / 2)}`, 'ms', atAsked.p50),
+      row(`acknowledgement p99 ${half(askedSpansPerSecond / 2)}`, 'ms', atAsked.p99, { relation: 'below', value: 10 }),
+      row('acknowledgement p50 at half of the measured load, open loop', 'ms', atMeasured.p50),
+      row('acknowledgement p99 at half of the measured load, open loop', 'ms', atMeasured.p99, {
+        relation: 'below',
+        value: 10,
+      }),
+    ];
+  } finally {
+    if (child.connected) child.disconnect();
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Sends a request to the collector's process and resolves with the reply of that type; rejects when the process ends. */
+function ask<T extends IngestCollectorReply['type']>(
+  child: ChildProcess,
+  request: IngestCollectorRequest,
+  type: T,
+): Promise<Extract<IngestCollectorReply, { type: T }>> {
+  return new Promise((resolve, reject) => {
+    const settle = (done: () => void) => {
+      child.off('message', message);
+      child.off('exit', ended);
+      done();
+    };
+    const ended = () => settle(() => reject(new Error('the collector process of the benchmark ended')));
+    const message = (reply: IngestCollectorReply) => {
+      if (isReply(reply, type)) settle(() => resolve(reply));
+      else settle(() => reject(new Error(`the collector process of the benchmark answered ${JSON.stringify(reply)}`)));
+    };
+    child.on('message', message);
+    child.on('exit', ended);
+    child.send(request);
+  });
+}
+
+function isReply<T extends IngestCollectorReply['type']>(
+  reply: IngestCollectorReply,
+  type: T,
+): reply is Extract<IngestCollectorReply, { type: T }> {
+  return reply.type === type;
+}
