@@ -9,7 +9,7 @@ import type { TraceIndex } from '../global/index/trace-index.js';
 import { mirroredTopic, type SpanLog, type TopicSpec } from '../global/log/span-log.js';
 import { GROUPS, regionTopics, TOPICS } from '../global/log/topics.js';
 import { parseRegionId } from '../global/model/ids.js';
-import type { PatternName } from '../global/otlp/redact-text.js';
+import type { PatternName } from '../global/otlp/redact.js';
 import { createGrpcRegionClient } from '../global/region-api/grpc-region-client.js';
 import type { RegionClient, RegionStatus } from '../global/region-api/region-client.js';
 import { createApplier } from '../global/replication/applier.js';

@@ -111,9 +111,14 @@ class QueryRouter implements Router {
       this.#server.listen(port, host);
       await once(this.#server, 'listening');
     } catch (error) {
-      throw new MeridianError('configuration', `router HTTP: cannot listen on ${host}:${port}: ${messageOf(error)}`, 'never', {
-        cause: error,
-      });
+      throw new MeridianError(
+        'configuration',
+        `router HTTP: cannot listen on ${host}:${port}: ${messageOf(error)}`,
+        'never',
+        {
+          cause: error,
+        },
+      );
     }
     const bound = this.#server.address() as AddressInfo;
     this.#address = { host, port: bound.port };

@@ -1,7 +1,7 @@
 import { LIMITS } from '../model/limits.js';
 import { ValueTag } from './attributes.js';
 import { Tag } from './scan.js';
-import { isUtf8 } from './utf8.js';
+import { type AsciiWords, isUtf8 } from './utf8.js';
 import {
   cursor,
   fixedEnd,
@@ -72,9 +72,10 @@ const { valueDepthMax, eventsPerSpanMax, linksPerSpanMax, nameBytesMax } = LIMIT
 
 /**
  * Checks the Span message whose content is [start, end): returns a `Verdict` and fills `findings`. After the first broken rule the
- * span's own fields are still read (its ids name it in the answer), deeper ones may not be. Throws `malformed`.
+ * span's own fields are still read (its ids name it in the answer), deeper ones may not be. `words` is made of the same buffer. Throws `malformed`.
  */
-export function checkSpan(b: Buffer, start: number, end: number, keys: KeyLookup): number {
+export function checkSpan(b: Buffer, start: number, end: number, words: AsciiWords, keys: KeyLookup): number {
+  const keyLengths = keys.byLength;
   let verdict: number = Verdict.ok;
   let traceIdAt = -1;
   let traceIdBytes = 0;
@@ -119,12 +120,12 @@ export function checkSpan(b: Buffer, start: number, end: number, keys: KeyLookup
             const kind = b[valueAt]!;
             let plain = false;
             if (kind === ValueTag.string) {
-              plain = valueAt + 2 + b[valueAt + 1]! === to && isAscii(b, keyFrom, to);
+              plain = valueAt + 2 + b[valueAt + 1]! === to && words.isAscii(keyFrom, to);
             } else if (kind === ValueTag.int || kind === ValueTag.bool) {
-              plain = skipVarint(b, valueAt + 1, to) === to && isAscii(b, keyFrom, keyTo);
-            } else if (kind === ValueTag.double) plain = valueAt + 9 === to && isAscii(b, keyFrom, keyTo);
+              plain = skipVarint(b, valueAt + 1, to) === to && words.isAscii(keyFrom, keyTo);
+            } else if (kind === ValueTag.double) plain = valueAt + 9 === to && words.isAscii(keyFrom, keyTo);
             if (plain) {
-              if (keys.byLength[keyTo - keyFrom] !== 0 && keys.matches(b, keyFrom, keyTo)) found = 1;
+              if (keyLengths[keyTo - keyFrom] !== 0 && keys.matches(b, keyFrom, keyTo)) found = 1;
               continue;
             }
           }
@@ -141,7 +142,7 @@ export function checkSpan(b: Buffer, start: number, end: number, keys: KeyLookup
         parentBytes = to - from;
       } else if (tag === Tag.name) {
         if (to - from > nameBytesMax) verdict = fail(Verdict.nameBytes, to - from);
-        else if (!isUtf8(b, from, to)) verdict = Verdict.utf8;
+        else if (!words.isAscii(from, to) && !isUtf8(b, from, to)) verdict = Verdict.utf8;
       } else if (tag === Tag.traceState) {
         if (verdict === Verdict.ok) verdict = checkString(b, from, to, attributeValueBytesMax);
       } else if (tag === Tag.event) {
@@ -373,10 +374,4 @@ export function isImplausibleStart(startHigh: number, startLow: number, nowMs: n
   // A float is exact to a quarter of a microsecond here, which is plenty for a judgement in hours.
   const startMs = (startHigh * 4_294_967_296 + startLow) / 1e6;
   return startMs > nowMs + IMPLAUSIBLE_FUTURE_MS || startMs < nowMs - IMPLAUSIBLE_PAST_MS;
-}
-
-function isAscii(b: Buffer, from: number, to: number): boolean {
-  let bits = 0;
-  for (let i = from; i < to; i++) bits |= b[i]!;
-  return bits < 0x80;
 }

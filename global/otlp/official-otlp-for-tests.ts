@@ -13,14 +13,18 @@ interface GeneratedMessage {
 }
 
 const require = createRequire(import.meta.url);
-const root: { opentelemetry: { proto: { trace: { v1: { TracesData: GeneratedMessage } } } } } = require(
-  'otlp-generated/build/src/generated/root.js',
-);
+const root: {
+  opentelemetry: { proto: { trace: { v1: { TracesData: GeneratedMessage } } } };
+} = require('otlp-generated/build/src/generated/root.js');
 const { TracesData } = root.opentelemetry.proto.trace.v1;
 
 export interface OfficialTracesData {
   readonly resourceSpans: readonly {
-    readonly resource: { attributes: readonly OfficialKeyValue[]; droppedAttributesCount: number; entityRefs: readonly object[] } | null;
+    readonly resource: {
+      attributes: readonly OfficialKeyValue[];
+      droppedAttributesCount: number;
+      entityRefs: readonly object[];
+    } | null;
     readonly scopeSpans: readonly {
       readonly scope: {
         name: string;
@@ -119,7 +123,11 @@ export function hexOf(base64: string): string {
   return Buffer.from(base64, 'base64').toString('hex');
 }
 
-const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 20 }), fc.string({ maxLength: 20 }), fc.constantFrom('', 'ü€😀', 'x'.repeat(300)));
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 20 }),
+  fc.string({ maxLength: 20 }),
+  fc.constantFrom('', 'ü€😀', 'x'.repeat(300)),
+);
 const uint32 = fc.oneof(fc.constant(0), fc.nat({ max: 0xffff_ffff }), fc.constant(0xffff_ffff));
 const uint64 = fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn }).map(String);
 const int64 = fc

@@ -5,7 +5,7 @@ import { checkAttributesOf, checkSpan, describeVerdict, findings, isImplausibleS
 import type { Redactor } from './redact.js';
 import { headerOf, Regrouping } from './regroup.js';
 import { Tag } from './scan.js';
-import { isUtf8 } from './utf8.js';
+import { AsciiWords, isUtf8 } from './utf8.js';
 import { cursor, encodeBytesField, readLengthEnd, readTag, skipValue } from './wire.js';
 
 export interface PrepareOptions {
@@ -75,6 +75,7 @@ class Preparation {
   readonly #redactor: Redactor;
   readonly #suspects: { any(from: number, to: number): boolean };
   readonly #groups: Regrouping;
+  readonly #words: AsciiWords;
   readonly #rejected: RejectedSpan[] = [];
   #spanCount = 0;
   #redactedCount = 0;
@@ -85,6 +86,7 @@ class Preparation {
     this.#options = options;
     this.#redactor = options.redactor;
     this.#suspects = options.redactor.inspect(body);
+    this.#words = new AsciiWords(body);
     this.#groups = spare ?? new Regrouping();
     spare = null;
   }
@@ -174,7 +176,7 @@ class Preparation {
     const options = this.#options;
     const index = this.#spanCount++;
     if (index === options.spanCountMax) throw tooManySpans(options.spanCountMax);
-    const verdict = checkSpan(body, start, end, this.#redactor.keys);
+    const verdict = checkSpan(body, start, end, this.#words, this.#redactor.keys);
     if (verdict !== Verdict.ok || outerVerdict !== Verdict.ok) {
       this.#groups.dropSpan();
       if (this.#rejected.length >= REJECTED_NAMED_MAX) return;

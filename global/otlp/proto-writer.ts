@@ -104,7 +104,7 @@ export class ProtoWriter {
   /** UTF-8; a lone surrogate becomes U+FFFD. */
   stringField(field: number, value: string): void {
     const length = value.length;
-    this.ensure(20 + length * 3);
+    this.ensure(20 + (length < 1024 ? length * 3 : Buffer.byteLength(value)));
     this.varint(field * 8 + 2);
     // The length of ASCII text, the usual case, is known at once; other text moves where its length needs another byte.
     const guess = varintBytes(length);

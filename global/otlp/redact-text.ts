@@ -1,5 +1,3 @@
-import type { PatternName } from './redact.js';
-
 /**
  * Finding e-mail addresses, card numbers and bearer tokens in text. All of it works on bytes or on `latin1` strings of UTF-8, where a byte
  * from 0x80 up is part of some letter: it counts as one in addresses. Every function is linear in the text.
@@ -10,6 +8,8 @@ import type { PatternName } from './redact.js';
  *   glued to them and no other letter; an id in a thousand would be taken for a card otherwise.
  * - bearer: the word in any case, separators (space, tab, `+`, `:`, `=`, `%20`), a token (RFC 6750).
  */
+export type PatternName = 'email' | 'card' | 'bearer';
+
 export const PATTERN_NAMES: readonly PatternName[] = ['email', 'card', 'bearer'];
 
 const LOCAL = 1;
@@ -17,8 +17,7 @@ const DOMAIN = 2;
 const LETTER = 4;
 const DIGIT = 8;
 const SEPARATOR = 16;
-const BEARER = 32;
-const HEX = 64;
+const HEX = 32;
 
 /** What a byte may be part of. */
 const classes = new Uint8Array(256);
@@ -29,9 +28,11 @@ for (let byte = 0; byte < 256; byte++) {
   if (byte >= 0x80 || /[A-Za-z]/.test(char)) classes[byte]! |= LETTER;
   if (/[0-9]/.test(char)) classes[byte]! |= DIGIT;
   if (/[ -]/.test(char)) classes[byte]! |= SEPARATOR;
-  if (/[bear]/i.test(char)) classes[byte]! |= BEARER;
   if (/[0-9a-f]/i.test(char)) classes[byte]! |= HEX;
 }
+
+/** 1 for a digit, 2 for what may stand between digits. */
+const cardByte = classes.map((kind) => ((kind & DIGIT) !== 0 ? 1 : (kind & SEPARATOR) !== 0 ? 2 : 0));
 
 const CARD_DIGITS_MIN = 13;
 const CARD_DIGITS_MAX = 19;
@@ -158,9 +159,8 @@ export class Suspects {
       this.#markEmails(batch, 0x40);
       this.#markEmails(batch, 0x25);
     }
-    const bearer = patterns.has('bearer') ? BEARER : 0;
-    const card = patterns.has('card') ? DIGIT | SEPARATOR : 0;
-    if ((bearer | card) !== 0) this.#markProbes(batch, bearer, card);
+    if (patterns.has('bearer')) for (const start of BEARER_STARTS) this.#markBearers(batch, start);
+    if (patterns.has('card')) this.#markCards(batch);
   }
 
   /** Whether a match may lie in [from, to) of the batch. */
@@ -193,48 +193,56 @@ export class Suspects {
     }
   }
 
-  /**
-   * Every sixth byte: `bearer` covers one of them, a card of 13 characters two in a row. Only there is anything compared.
-   */
-  #markProbes(batch: Buffer, bearer: number, card: number): void {
-    const length = batch.length;
-    let before = 0;
-    for (let p = 5; p < length; p += 6) {
-      const kind = classes[batch[p]!]!;
-      if ((kind & bearer) !== 0) {
-        if (bearerAround(batch, p)) this.#mark(p);
-      } else if ((kind & card) !== 0 && (before & card) !== 0 && digitsAround(batch, p)) this.#mark(p);
-      before = kind;
+  #markBearers(batch: Buffer, start: Buffer): void {
+    const last = batch.length - BEARER_LETTERS;
+    let at = batch.indexOf(start);
+    while (at >= 0) {
+      const next = (at | (BLOCK - 1)) + 1;
+      for (let i = at; i < next && i < last; i++) {
+        if ((batch[i]! | 0x20) === 0x62 && isBearer(batch, i)) {
+          this.#mark(i);
+          break;
+        }
+      }
+      at = next < last ? batch.indexOf(start, next) : -1;
+    }
+  }
+
+  /** Every 13th byte, as a card covers one of those. Six more of its bytes stand at least on one side. */
+  #markCards(batch: Buffer): void {
+    const last = batch.length;
+    for (let p = CARD_DIGITS_MIN - 1; p < last; p += CARD_DIGITS_MIN) {
+      if (cardByte[batch[p]!] !== 0 && digitsAround(batch, p)) this.#mark(p);
     }
   }
 }
 
+/** Native search finds two letters fast, and in the usual spellings `be` is not frequent. */
+const BEARER_STARTS = ['be', 'Be', 'BE', 'bE'].map((letters) => Buffer.from(letters));
+const BEARER_LETTERS = 6;
+
 function mayBeAddress(b: Buffer, at: number, sign: number): boolean {
   if (at === 0 || (classes[b[at - 1]!]! & LOCAL) === 0) return false;
-  return sign === 0x40 ? (classes[b[at + 1]!]! & DOMAIN) !== 0 : b[at + 1] === 0x34;
-}
-
-/** Whether the word covers position `p`, whose byte is one of its letters. */
-function bearerAround(b: Buffer, p: number): boolean {
-  switch (b[p]! | 0x20) {
-    case 0x62:
-      return isBearer(b, p);
-    case 0x61:
-      return isBearer(b, p - 2);
-    case 0x65:
-      return isBearer(b, p - 1) || isBearer(b, p - 4);
-    default:
-      return isBearer(b, p - 3) || isBearer(b, p - 5);
+  let domain = at + 1;
+  if (sign === 0x25) {
+    if (at + 3 >= b.length || b[at + 1] !== 0x34 || b[at + 2] !== 0x30) return false;
+    domain = at + 3;
   }
+  // Domains do not overlap, so this is linear.
+  const last = b.length - 2;
+  for (let i = domain; i < last && (classes[b[i]!]! & DOMAIN) !== 0; i++) {
+    if (b[i] !== 0x2e || i === domain) continue;
+    if ((classes[b[i + 1]!]! & LETTER) !== 0 && (classes[b[i + 2]!]! & LETTER) !== 0) return true;
+  }
+  return false;
 }
 
+/** The caller leaves room for the word. */
 function isBearer(b: Buffer, at: number): boolean {
   return (
-    at >= 0 &&
-    at + 6 <= b.length &&
-    (b[at + 2]! | 0x20) === 0x61 &&
     (b[at]! | 0x20) === 0x62 &&
     (b[at + 1]! | 0x20) === 0x65 &&
+    (b[at + 2]! | 0x20) === 0x61 &&
     (b[at + 3]! | 0x20) === 0x72 &&
     (b[at + 4]! | 0x20) === 0x65 &&
     (b[at + 5]! | 0x20) === 0x72
@@ -243,18 +251,14 @@ function isBearer(b: Buffer, at: number): boolean {
 
 /** Whether position `p` lies in a run of digits and separators with enough digits near it for a card. */
 function digitsAround(b: Buffer, p: number): boolean {
-  let digits = 0;
   const from = Math.max(0, p - CARD_CHARACTERS_MAX);
   const to = Math.min(b.length, p + CARD_CHARACTERS_MAX);
-  for (let i = p; i >= from && digits < CARD_DIGITS_MIN; i--) {
-    const kind = classes[b[i]!]!;
-    if ((kind & DIGIT) !== 0) digits++;
-    else if ((kind & SEPARATOR) === 0) break;
-  }
-  for (let i = p + 1; i < to && digits < CARD_DIGITS_MIN; i++) {
-    const kind = classes[b[i]!]!;
-    if ((kind & DIGIT) !== 0) digits++;
-    else if ((kind & SEPARATOR) === 0) break;
-  }
+  let left = p;
+  while (left > from && cardByte[b[left - 1]!] !== 0) left--;
+  let right = p + 1;
+  while (right < to && cardByte[b[right]!] !== 0) right++;
+  if (right - left < CARD_DIGITS_MIN) return false;
+  let digits = 0;
+  for (let i = left; i < right; i++) digits += cardByte[b[i]!]! & 1;
   return digits >= CARD_DIGITS_MIN;
 }

@@ -2,17 +2,16 @@ import { createHmac } from 'node:crypto';
 import { LIMITS } from '../model/limits.js';
 import { attributeValueText, ValueTag } from './attributes.js';
 import type { KeyLookup } from './check.js';
-import { redactText, Suspects } from './redact-text.js';
+import { type PatternName, redactText, Suspects } from './redact-text.js';
 import { Tag } from './scan.js';
 import { cursor, encodeBytesField, readTag, skipValue, varintSize, writeVarint } from './wire.js';
+
+export type { PatternName } from './redact-text.js';
 
 /** Dropped unless the configuration says otherwise (In4). */
 export const DROP_KEYS_DEFAULT: readonly string[] = ['user.password', 'user.token'];
 /** Masked unless the configuration says otherwise (In4). */
 export const MASK_KEYS_DEFAULT: readonly string[] = ['user.id'];
-
-/** What is replaced wherever it stands in a string; defined in `redact-text.ts`. */
-export type PatternName = 'email' | 'card' | 'bearer';
 
 export interface RedactorOptions {
   /**

@@ -1,22 +1,32 @@
 import {
-  context,
   type Context,
+  context,
   createTraceState,
   ROOT_CONTEXT,
   type SpanContext,
   SpanKind,
   SpanStatusCode,
-  trace,
   TraceFlags,
+  trace,
 } from '@opentelemetry/api';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { BasicTracerProvider, InMemorySpanExporter, type ReadableSpan, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
+import {
+  BasicTracerProvider,
+  InMemorySpanExporter,
+  type ReadableSpan,
+  SimpleSpanProcessor,
+} from '@opentelemetry/sdk-trace-node';
 
 /** Only for tests: finished spans of the OpenTelemetry SDK, with every field in use. */
 export function sdkSpans(): ReadableSpan[] {
   const exporter = new InMemorySpanExporter();
   const provider = new BasicTracerProvider({
-    resource: resourceFromAttributes({ 'service.name': 'checkout', 'host.name': 'h-1', 'process.pid': 4711, 'deployment.environment': 'prod' }),
+    resource: resourceFromAttributes({
+      'service.name': 'checkout',
+      'host.name': 'h-1',
+      'process.pid': 4711,
+      'deployment.environment': 'prod',
+    }),
     spanLimits: { attributeCountLimit: 12, eventCountLimit: 2, linkCountLimit: 1 },
     spanProcessors: [new SimpleSpanProcessor(exporter)],
   });
@@ -29,7 +39,11 @@ export function sdkSpans(): ReadableSpan[] {
   };
   const incoming: Context = trace.setSpanContext(ROOT_CONTEXT, remote);
   const tracer = provider.getTracer('tracer', '1.2.3', { schemaUrl: 'https://example.com/schema' });
-  const server = tracer.startSpan('GET /päth/€/😀', { kind: SpanKind.SERVER, startTime: [1_700_000_000, 123_456_000] }, incoming);
+  const server = tracer.startSpan(
+    'GET /päth/€/😀',
+    { kind: SpanKind.SERVER, startTime: [1_700_000_000, 123_456_000] },
+    incoming,
+  );
   server.setAttributes({
     text: 'käse 🧀',
     empty: '',
@@ -52,7 +66,9 @@ export function sdkSpans(): ReadableSpan[] {
   server.setStatus({ code: SpanStatusCode.ERROR, message: 'it failed: ünïcode' });
   const inner = trace.setSpan(context.active(), server);
   for (const kind of [SpanKind.INTERNAL, SpanKind.CLIENT, SpanKind.PRODUCER, SpanKind.CONSUMER]) {
-    const span = provider.getTracer(`scope ${kind}`).startSpan(`kind ${kind}`, { kind, startTime: [1_700_000_000, 200_000_000] }, inner);
+    const span = provider
+      .getTracer(`scope ${kind}`)
+      .startSpan(`kind ${kind}`, { kind, startTime: [1_700_000_000, 200_000_000] }, inner);
     if (kind === SpanKind.CLIENT) span.setStatus({ code: SpanStatusCode.OK });
     span.end([1_700_000_000, 300_000_000]);
   }

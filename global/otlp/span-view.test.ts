@@ -15,12 +15,23 @@ import { ProtoWriter } from './proto-writer.js';
 import { canonicalSpanJson, readSpanViews, type SpanView } from './span-view.js';
 
 const GOLDEN = Buffer.from(
-  '0aa4020a2e0a1a0a0c736572766963652e6e616d65120a0a08636865636b6f75740a0e0a0468' +
-    '6f737412060a04e282ac78100712ec010a130a07747261636572120531' +
-    '2e322e331a01' +
-    '',
-  'hex',
+  'CogCCh4KGgoMc2VydmljZS5uYW1lEgoKCGNoZWNrb3V0EAES4gEKBgoBcxIBMRLUAQoQq6urq6urq6urq6urq6urqxIIAQEBAQEBAQEaA2E9Yi' +
+    'IIAgICAgICAgIqBnBheSDDvDADOQEAKjb+nJcXQQIAKjb+nJcXShAKAXoSCxiAgICAgICAgIABShsKAWESFioUCgkhAAAAAAAA4D8KAhABCgM6' +
+    'Af9QAloeCQcAAAAAAAAAEgFlGg4KAW0SCTIHCgUKAWsSACADYARqKAoQAwMDAwMDAwMDAwMDAwMDAxIIBAQEBAQEBAQaA2M9ZCgFNQEAAABwBn' +
+    'oGEgJubxgChQEBAQAAGgF0GgFy',
+  'base64',
 );
+const GOLDEN_CANONICAL =
+  '{"traceId":"abababababababababababababababab","spanId":"0101010101010101","parentSpanId":"0202020202' +
+  '020202","traceState":"a=b","flags":257,"name":"pay ü","kind":3,"startUnixNano":"1700000000000000001"' +
+  ',"endUnixNano":"1700000000000000002","attributes":[["a",{"array":[{"double":"0.5"},true,{"bytes":"/w' +
+  '=="}]}],["z",{"int":"-9223372036854775808"}]],"droppedAttributesCount":2,"events":[{"timeUnixNano":"' +
+  '7","name":"e","attributes":[["m",{"kvlist":[["k",null]]}]],"droppedAttributesCount":3}],"droppedEven' +
+  'tsCount":4,"links":[{"traceId":"03030303030303030303030303030303","spanId":"0404040404040404","trace' +
+  'State":"c=d","attributes":[],"droppedAttributesCount":5,"flags":1}],"droppedLinksCount":6,"status":{' +
+  '"code":2,"message":"no"},"resource":{"attributes":[["service.name","checkout"]],"droppedAttributesCo' +
+  'unt":1,"entityRefs":[],"schemaUrl":"r"},"scope":{"name":"s","version":"1","attributes":[],"droppedAt' +
+  'tributesCount":0,"schemaUrl":"t"}}';
 
 function officialValue(value: OfficialAnyValue | null): unknown {
   switch (value?.value) {
@@ -199,7 +210,11 @@ describe('readSpanViews', () => {
   });
 
   test('refuses spans without a proper id', () => {
-    for (const wrong of [{ traceId: Buffer.alloc(8, 1) }, { traceId: Buffer.alloc(16) }, { spanId: Buffer.alloc(7, 1) }]) {
+    for (const wrong of [
+      { traceId: Buffer.alloc(8, 1) },
+      { traceId: Buffer.alloc(16) },
+      { spanId: Buffer.alloc(7, 1) },
+    ]) {
       expect(meridianErrorOf(() => readSpanViews(tracesData(wrong)))?.code).toBe('malformed');
     }
   });
@@ -219,7 +234,17 @@ describe('readSpanViews', () => {
   });
 
   test('refuses lengths that lie, cut varints, groups and field 0', () => {
-    for (const hex of ['0a', '0a05', '0aff', '0affffffffffffffffff01', '80808080808080808080808001', '0b', '00', '0d01', '0901']) {
+    for (const hex of [
+      '0a',
+      '0a05',
+      '0aff',
+      '0affffffffffffffffff01',
+      '80808080808080808080808001',
+      '0b',
+      '00',
+      '0d01',
+      '0901',
+    ]) {
       expect(meridianErrorOf(() => readSpanViews(Buffer.from(hex, 'hex')))?.code).toBe('malformed');
     }
   });
@@ -236,7 +261,11 @@ describe('readSpanViews', () => {
   });
 
   test('a truncation anywhere inside a message is malformed', () => {
-    const bytes = tracesData({ name: 'operation', attributes: [{ key: 'k', value: { stringValue: 'v' } }], status: { code: 2 } });
+    const bytes = tracesData({
+      name: 'operation',
+      attributes: [{ key: 'k', value: { stringValue: 'v' } }],
+      status: { code: 2 },
+    });
     for (let length = 1; length < bytes.length; length++) {
       expect(meridianErrorOf(() => readSpanViews(bytes.subarray(0, length)))?.code).toBe('malformed');
     }
@@ -284,7 +313,14 @@ describe('canonicalSpanJson', () => {
     endTimeUnixNano: '1700000000000000002',
     attributes: [{ key: 'k', value: { intValue: 5 } }],
     droppedAttributesCount: 1,
-    events: [{ timeUnixNano: '7', name: 'e', attributes: [{ key: 'ek', value: { boolValue: true } }], droppedAttributesCount: 2 }],
+    events: [
+      {
+        timeUnixNano: '7',
+        name: 'e',
+        attributes: [{ key: 'ek', value: { boolValue: true } }],
+        droppedAttributesCount: 2,
+      },
+    ],
     droppedEventsCount: 3,
     links: [
       {
@@ -330,11 +366,17 @@ describe('canonicalSpanJson', () => {
     expect(new Set(variants).size).toBe(variants.length);
   });
 
+  test('of recorded bytes is what it was before (golden)', () => {
+    expect(readSpanViews(GOLDEN).map(canonicalSpanJson)).toEqual([GOLDEN_CANONICAL]);
+  });
+
   test('is equal for equal spans', () => {
     fc.assert(
       fc.property(tracesDataArbitrary, (data) => {
         const bytes = officialEncode(data);
-        expect(readSpanViews(bytes).map(canonicalSpanJson)).toEqual(readSpanViews(Buffer.from(bytes)).map(canonicalSpanJson));
+        expect(readSpanViews(bytes).map(canonicalSpanJson)).toEqual(
+          readSpanViews(Buffer.from(bytes)).map(canonicalSpanJson),
+        );
       }),
       { numRuns: 30 },
     );
@@ -342,8 +384,16 @@ describe('canonicalSpanJson', () => {
 });
 
 test('values of a view have the types that are told', () => {
-  const types = (attributes: readonly KeyValueView[]) => attributes.map(({ value }: { value: AnyValueView }) => value.type);
-  const values = [{ stringValue: '' }, { boolValue: false }, { intValue: 0 }, { doubleValue: 0 }, { bytesValue: Buffer.alloc(0) }, {}];
+  const types = (attributes: readonly KeyValueView[]) =>
+    attributes.map(({ value }: { value: AnyValueView }) => value.type);
+  const values = [
+    { stringValue: '' },
+    { boolValue: false },
+    { intValue: 0 },
+    { doubleValue: 0 },
+    { bytesValue: Buffer.alloc(0) },
+    {},
+  ];
   const span = onlySpan(tracesData({ attributes: values.map((value, index) => ({ key: String(index), value })) }));
   expect(types(span.attributes)).toEqual(['string', 'bool', 'int', 'double', 'bytes', 'empty']);
 });

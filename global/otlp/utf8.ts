@@ -22,3 +22,31 @@ export function isUtf8(buffer: Buffer, from: number, to: number): boolean {
   }
   return true;
 }
+
+/**
+ * Tells quickly that a range of a buffer is ASCII, by its aligned 32-bit words. The words at the edges are looked at whole, so false only
+ * means "look closer"; no byte outside the buffer is read.
+ */
+export class AsciiWords {
+  readonly #words: Int32Array;
+  /** Position in the buffer of the first word, 0 to 3. */
+  readonly #base: number;
+
+  constructor(buffer: Buffer) {
+    this.#base = Math.min((4 - (buffer.byteOffset & 3)) & 3, buffer.length);
+    // An empty view has no aligned place to stand.
+    const count = (buffer.length - this.#base) >> 2;
+    this.#words = count > 0 ? new Int32Array(buffer.buffer, buffer.byteOffset + this.#base, count) : new Int32Array(0);
+  }
+
+  /** True only if all bytes in [from, to) are below 0x80. */
+  isAscii(from: number, to: number): boolean {
+    const words = this.#words;
+    const first = (from - this.#base) >> 2;
+    const last = (to - 1 - this.#base) >> 2;
+    if (first < 0 || last >= words.length) return false;
+    let bits = 0;
+    for (let i = first; i <= last; i++) bits |= words[i]!;
+    return (bits & 0x80808080) === 0;
+  }
+}

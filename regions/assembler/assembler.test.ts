@@ -66,9 +66,7 @@ describe('assembler', () => {
     const passes = () =>
       rig
         .feed()
-        .findIndex(
-          ({ watermark }) => watermark?.partition === partition && watermark.watermarkUnixNano > appendedNano,
-        );
+        .findIndex(({ watermark }) => watermark?.partition === partition && watermark.watermarkUnixNano > appendedNano);
     await rig.until(() => passes() >= 0, 'a watermark');
     expect(passes()).toBeGreaterThanOrEqual(announced);
     expect(rig.feed()[passes()]!.watermark!.partitionCount).toBe(2);
@@ -88,7 +86,10 @@ describe('assembler', () => {
   });
 
   test('operations go out once, and again after the refresh time', async () => {
-    const rig = new Rig({ partitions: { spans: 1, segments: 1, traceMetadata: 1 }, limits: { catalogueRefreshMs: 10_000 } });
+    const rig = new Rig({
+      partitions: { spans: 1, segments: 1, traceMetadata: 1 },
+      limits: { catalogueRefreshMs: 10_000 },
+    });
     const assembler = rig.assembler();
     await assembler.start();
     const seen = () => rig.feed().flatMap((record) => record.catalogue);
@@ -129,7 +130,10 @@ describe('assembler', () => {
     const [record] = rig.memory.records(TOPICS.spans, 0);
     await rig.until(() => rig.segmentCount() === 1, 'a segment');
     rig.memory.append(TOPICS.spans, 0, [record!]);
-    await rig.until(() => rig.memory.commitsOf(GROUPS.assembler, TOPICS.spans)[0] === 2, 'a commit past the repetition');
+    await rig.until(
+      () => rig.memory.commitsOf(GROUPS.assembler, TOPICS.spans)[0] === 2,
+      'a commit past the repetition',
+    );
     await assembler.stop();
     expect(await rig.segments()).toHaveLength(1);
   });
@@ -144,9 +148,10 @@ describe('assembler', () => {
     await rig.until(() => rig.segmentCount() === 1, 'a segment');
     await assembler.stop();
     const [letter] = rig.memory.records(TOPICS.spansDlq, 0);
+    const { reason, origin } = letter!.headers;
     expect(Buffer.from(letter!.value)).toEqual(poison);
-    expect(Buffer.from(letter!.headers['reason']!).toString()).toMatch(/^malformed: /);
-    expect(Buffer.from(letter!.headers['origin']!).toString()).toBe('offset 0 of spans/0');
+    expect(Buffer.from(reason!).toString()).toMatch(/^malformed: /);
+    expect(Buffer.from(origin!).toString()).toBe('offset 0 of spans/0');
     expect(rig.memory.commitsOf(GROUPS.assembler, TOPICS.spans)[0]).toBe(2);
   });
 
@@ -176,7 +181,10 @@ describe('assembler', () => {
     rig.append(spansOf(rig, 1, 1, { parentSpanId: testSpanId(9), flags: REMOTE_PARENT }));
     rig.append(spansOf(rig, 2, 1, { parentSpanId: testSpanId(9) }));
     await rig.until(() => rig.segmentCount() === 1, 'a settled segment');
-    expect((await rig.segments())[0]).toMatchObject({ closeReason: 'root-settled', metadata: { traceId: testTraceId(1) } });
+    expect((await rig.segments())[0]).toMatchObject({
+      closeReason: 'root-settled',
+      metadata: { traceId: testTraceId(1) },
+    });
     await rig.until(() => rig.segmentCount() === 2, 'an idle segment');
     expect((await rig.segments())[1]).toMatchObject({ closeReason: 'idle', metadata: { traceId: testTraceId(2) } });
     await assembler.stop();

@@ -133,7 +133,7 @@ export class HeldSegments {
       // Concurrent appends may stand in another order than their offsets; that only delays a release.
       if (block.offset >= nextOffset) break;
       block.storedSinceMs ??= nowMs;
-      if (nowMs - block.storedSinceMs < this.#limits.storeRefreshMs) break;
+      if (nowMs - block.storedSinceMs < this.#limits.storeRefreshMs) continue;
       this.release(block);
       released++;
     }

@@ -59,14 +59,14 @@ export class PartitionWorker implements PartitionHandler {
   }
 
   async records(batch: LogBatch): Promise<void> {
+    await this.#room();
     for (const record of batch.records) {
       this.#throwFailure();
       if (record.offset < this.assembly.position) continue;
       this.#add(record.offset, await this.#fragmentsOf(record));
     }
-    this.#runIfDue();
-    await this.#room();
     this.#throwFailure();
+    this.#runIfDue();
   }
 
   async close(reason: 'revoked' | 'stopped' | 'lost'): Promise<void> {
@@ -162,6 +162,7 @@ export class PartitionWorker implements PartitionHandler {
 
   /** A pass that failed for good leaves its work undone: this ownership is over, and its records are delivered again. */
   #fail(error: unknown): void {
+    if (this.#failure) return;
     this.#failure = { error };
     const isForeign = error instanceof MeridianError;
     if (isForeign && (this.#closed || error.code === 'refused')) return;

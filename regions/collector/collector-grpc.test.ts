@@ -138,7 +138,10 @@ describe('OTLP/gRPC', () => {
     const other = new Client(grpc, credentials.createInsecure());
     clients.push(other);
     const errors = await Promise.all([openStream(client), openStream(other)]);
-    expect(errors.map((error) => error.code).sort((a, b) => a - b)).toEqual([status.RESOURCE_EXHAUSTED, status.UNAVAILABLE]);
+    expect(errors.map((error) => error.code).sort((a, b) => a - b)).toEqual([
+      status.RESOURCE_EXHAUSTED,
+      status.UNAVAILABLE,
+    ]);
     expect(errors.map(hasRetryInfo)).toEqual([true, true]);
   });
 });

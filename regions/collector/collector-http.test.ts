@@ -122,7 +122,10 @@ describe('OTLP/HTTP', () => {
     const refused = await post(`${http}/v1/traces`, encodeSpans([testSpan(1)]));
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([status, '3']);
     expect(Buffer.from(await refused.arrayBuffer()).subarray(0, 2)).toEqual(Buffer.from([0x08, grpcStatus]));
-    expect(await collector.health().check()).toMatchObject({ state: 'down', detail: expect.stringContaining('says no') });
+    expect(await collector.health().check()).toMatchObject({
+      state: 'down',
+      detail: expect.stringContaining('says no'),
+    });
     log.failWith = null;
     expect((await post(`${http}/v1/traces`, encodeSpans([testSpan(1)]))).status).toBe(200);
     expect(await collector.health().check()).toMatchObject({ state: 'ok' });
@@ -148,7 +151,9 @@ describe('OTLP/HTTP', () => {
     const exact = { requestBytesMax: body.length, requestInflatedBytesMax: body.length };
     const { http } = await start(exact);
     expect((await post(`${http}/v1/traces`, body)).status).toBe(200);
-    expect((await post(`${http}/v1/traces`, gzipSync(body), { ...PROTOBUF, 'Content-Encoding': 'gzip' })).status).toBe(200);
+    expect((await post(`${http}/v1/traces`, gzipSync(body), { ...PROTOBUF, 'Content-Encoding': 'gzip' })).status).toBe(
+      200,
+    );
     await running?.collector.stop();
     const past = await start({ requestBytesMax: body.length - 1, requestInflatedBytesMax: body.length - 1 });
     expect((await post(`${past.http}/v1/traces`, body)).status).toBe(413);

@@ -145,8 +145,12 @@ describe('draining', () => {
     const client = new Client(grpc, credentials.createInsecure());
     const identity = (bytes: Buffer) => bytes;
     const overGrpc = new Promise<Buffer>((resolve, reject) => {
-      client.makeUnaryRequest(traceService.Export.path, identity, identity, encodeSpans([testSpan(2)]), (error, answer) =>
-        error ? reject(error) : resolve(answer!),
+      client.makeUnaryRequest(
+        traceService.Export.path,
+        identity,
+        identity,
+        encodeSpans([testSpan(2)]),
+        (error, answer) => (error ? reject(error) : resolve(answer!)),
       );
     });
     const entries = () => log.pending.reduce((sum, { entries }) => sum + entries.length, 0);

@@ -1,7 +1,7 @@
 import type { Registry } from 'prom-client';
 import type { LogAppender } from '../../global/log/span-log.js';
-import { LIMITS } from '../../global/model/limits.js';
 import type { RegionId } from '../../global/model/ids.js';
+import { LIMITS } from '../../global/model/limits.js';
 import { createRedactor, type RedactorOptions } from '../../global/otlp/redact.js';
 import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
 import type { Clock } from '../../global/runtime/clock.js';
@@ -11,6 +11,7 @@ import type { Logger } from '../../global/runtime/logger.js';
 import type { HealthCheck, PartHealth, Service } from '../../global/runtime/service.js';
 import { Admission } from './admission.js';
 import { AppendHealth } from './append-health.js';
+import { BufferPool } from './buffer-pool.js';
 import { Gatherer } from './gatherer.js';
 import { HttpListener } from './http-listener.js';
 import { jaegerThriftRoute, nativeRoute, otlpRoute, zipkinRoute } from './http-routes.js';
@@ -22,13 +23,16 @@ import { spansHttpHandler } from './spans-http.js';
 
 /** Limits and times of a collector; every one can be left to its default. */
 export const COLLECTOR_DEFAULTS = {
-  /** How long the spans of a request wait for company before they are appended. */
+  /** How long the spans of a request wait for company at most, while appends are under way; and while none is. */
   gatherMs: 5,
+  gatherIdleMs: 1,
   gatherBytesMax: 1024 * 1024,
   /** At most what the log takes as one record. */
   recordBytesMax: 4 * 1024 * 1024,
   inFlightBytesMax: LIMITS.requestInflatedBytesMax,
   inFlightRequestsMax: 1024,
+  /** Memory for bodies and records that may lie idle between two uses. */
+  pooledBytesMax: 16 * 1024 * 1024,
   requestBytesMax: LIMITS.requestBytesMax,
   requestInflatedBytesMax: LIMITS.requestInflatedBytesMax,
   spansPerRequestMax: LIMITS.spansPerRequestMax,
@@ -46,7 +50,9 @@ export const COLLECTOR_DEFAULTS = {
   corsOrigins: [] as readonly string[],
 } as const;
 
-export type CollectorLimits = { readonly [K in keyof typeof COLLECTOR_DEFAULTS]: Widened<(typeof COLLECTOR_DEFAULTS)[K]> };
+export type CollectorLimits = {
+  readonly [K in keyof typeof COLLECTOR_DEFAULTS]: Widened<(typeof COLLECTOR_DEFAULTS)[K]>;
+};
 type Widened<T> = T extends number ? number : T;
 
 export interface CollectorOptions extends Partial<CollectorLimits> {
@@ -109,15 +115,18 @@ class ListeningCollector implements Collector {
     this.#drainMs = limits.drainMs;
     this.#state = { name: 'new', sinceMs: clock.nowMs() };
     const admission = new Admission(limits);
+    const pool = new BufferPool(limits.pooledBytesMax);
     const metrics = new CollectorMetrics(options.registry, admission);
     this.#appendHealth = new AppendHealth(clock);
     this.#gatherer = new Gatherer({
       log: options.log,
       clock,
       crash: options.crash,
+      pool,
       collectorId: options.collectorId,
       instance: options.random32() >>> 0,
       gatherMs: limits.gatherMs,
+      gatherIdleMs: limits.gatherIdleMs,
       gatherBytesMax: limits.gatherBytesMax,
       recordBytesMax: limits.recordBytesMax,
       observer: {
@@ -164,6 +173,7 @@ class ListeningCollector implements Collector {
           routes,
           pipeline,
           admission,
+          pool,
           limits,
           cors: { allowedOrigins: limits.corsOrigins },
           retryAfterMs: limits.retryAfterMs,

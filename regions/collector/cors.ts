@@ -16,9 +16,7 @@ export function corsHeaders(options: CorsOptions, origin: string | undefined): R
   if (origin === undefined) return null;
   const all = options.allowedOrigins.includes('*');
   if (!all && !options.allowedOrigins.includes(origin)) return null;
-  return all
-    ? { 'Access-Control-Allow-Origin': '*' }
-    : { 'Access-Control-Allow-Origin': origin, Vary: 'Origin' };
+  return all ? { 'Access-Control-Allow-Origin': '*' } : { 'Access-Control-Allow-Origin': origin, Vary: 'Origin' };
 }
 
 /** The headers for the answer to a preflight; null where it is not allowed. */

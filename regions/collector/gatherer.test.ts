@@ -3,6 +3,7 @@ import { ManualClock } from '../../global/runtime/clock.js';
 import { noCrash, type ReachCrashPoint } from '../../global/runtime/crash-points.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import { readSpansRecordInfo } from '../log/spans-record.js';
+import { BufferPool } from './buffer-pool.js';
 import { Gatherer, type GathererOptions, type PartitionPiece } from './gatherer.js';
 import { MemoryAppender, type PendingAppend } from './memory-appender.js';
 
@@ -15,9 +16,11 @@ function setUp(overrides: Partial<GathererOptions> = {}, manual = false) {
     log,
     clock,
     crash: noCrash,
+    pool: new BufferPool(1_000_000),
     collectorId: 'collector-1',
     instance: 0xfeedbeef,
     gatherMs: 5,
+    gatherIdleMs: 2,
     gatherBytesMax: 100,
     recordBytesMax: 150,
     observer: {
@@ -48,7 +51,7 @@ describe('gatherer', () => {
   test('joins the pieces of all requests of some milliseconds into one record per partition', async () => {
     const { clock, log, gatherer, appends } = setUp();
     const first = gatherer.append([piece(0, 'a'), piece(1, 'b')]);
-    await clock.advance(4);
+    await clock.advance(1);
     const second = gatherer.append([piece(1, 'c')]);
     expect(log.appended).toEqual([]);
     await clock.advance(1);
@@ -58,6 +61,32 @@ describe('gatherer', () => {
       { partition: 0, bytes: 1, pieces: 1 },
       { partition: 1, bytes: 2, pieces: 2 },
     ]);
+  });
+
+  test('while appends are under way pieces wait for them, but no longer than gatherMs', async () => {
+    const { clock, log, gatherer } = setUp({}, true);
+    const requests = [gatherer.append([piece(0, 'a'), piece(1, 'b')])];
+    await clock.advance(2);
+    requests.push(gatherer.append([piece(0, 'c')]));
+    await clock.advance(4);
+    requests.push(gatherer.append([piece(0, 'd')]));
+    await settled();
+    expect(texts(log.pending)).toEqual(['0:a', '1:b']);
+    log.pending.shift()!.resolve();
+    await settled();
+    expect(texts(log.pending)).toEqual(['1:b']);
+    log.settle();
+    await settled();
+    expect(texts(log.pending)).toEqual(['0:cd']);
+    requests.push(gatherer.append([piece(0, 'e')]));
+    await clock.advance(4);
+    await settled();
+    expect(texts(log.pending)).toEqual(['0:cd']);
+    await clock.advance(1);
+    await settled();
+    expect(texts(log.pending)).toEqual(['0:cd', '0:e']);
+    log.settle();
+    await Promise.all(requests);
   });
 
   test('every record has a stamp of its own, the time of its first piece and the collector', async () => {

@@ -4,6 +4,7 @@ import type { Clock } from '../../global/runtime/clock.js';
 import type { ReachCrashPoint } from '../../global/runtime/crash-points.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { spansRecordHeaders } from '../log/spans-record.js';
+import type { BufferPool } from './buffer-pool.js';
 
 /** The spans of one request that belong to one partition: `TracesData`. */
 export interface PartitionPiece {
@@ -16,11 +17,14 @@ export interface GathererOptions {
   readonly log: LogAppender;
   readonly clock: Clock;
   readonly crash: ReachCrashPoint;
+  readonly pool: BufferPool;
   readonly collectorId: string;
   /** This start of the collector, random (uint32): with a sequence that grows it is the stamp of each record. */
   readonly instance: number;
-  /** How long pieces wait for company. */
+  /** How long pieces wait for company at most, while appends are under way. */
   readonly gatherMs: number;
+  /** The same while the log has nothing to do. */
+  readonly gatherIdleMs: number;
   /** A partition that holds as much is appended without waiting further. */
   readonly gatherBytesMax: number;
   /** A record holds no more, unless a single piece is larger: pieces are never cut. */
@@ -50,8 +54,9 @@ interface Gathering {
 }
 
 /**
- * Turns many small requests into few large records: pieces of all requests wait `gatherMs`, then every partition that has some gets ONE
- * record, `TracesData` messages joined by concatenation. The appends of one partition keep the order of the calls.
+ * Turns many small requests into few large records: pieces of all requests wait for company, then every partition that has some gets ONE
+ * record, `TracesData` messages joined by concatenation. They wait until the appends under way are done, but no longer than `gatherMs`: a log
+ * that is busy would let them wait anyway, and an idle one is used almost at once. The appends of one partition keep the order of the calls.
  * It bounds nothing by itself: whoever calls it is admitted first (admission.ts).
  */
 export class Gatherer {
@@ -59,7 +64,7 @@ export class Gatherer {
   readonly #open = new Map<number, Gathering>();
   readonly #appending = new Set<Promise<void>>();
   #sequence = 0;
-  #timer: AbortController | null = null;
+  #timer: object | null = null;
   #closed = false;
 
   constructor(options: GathererOptions) {
@@ -108,15 +113,16 @@ export class Gatherer {
 
   #startTimer(): void {
     if (this.#timer || this.#open.size === 0) return;
-    const timer = new AbortController();
+    // Not aborted when it is of no use any more: at this rate that costs more than to let it wake and find so.
+    const timer = {};
     this.#timer = timer;
-    void this.#options.clock.sleep(this.#options.gatherMs, timer.signal).then(() => {
+    const { clock, gatherIdleMs, gatherMs } = this.#options;
+    void clock.sleep(this.#appending.size === 0 ? gatherIdleMs : gatherMs).then(() => {
       if (this.#timer === timer) this.#flushAll();
     });
   }
 
   #flushAll(): void {
-    this.#timer?.abort();
     this.#timer = null;
     for (const [partition, gathering] of this.#open) this.#flush(partition, gathering);
   }
@@ -132,20 +138,26 @@ export class Gatherer {
       },
     );
     this.#appending.add(appending);
-    void appending.finally(() => this.#appending.delete(appending));
+    void appending.finally(() => {
+      this.#appending.delete(appending);
+      if (this.#appending.size === 0 && this.#open.size > 0) this.#flushAll();
+    });
   }
 
   async #append(partition: number, gathering: Gathering): Promise<void> {
-    const { log, crash, collectorId, instance, observer } = this.#options;
+    const { log, crash, pool, collectorId, instance, observer } = this.#options;
     const sequence = this.#sequence;
     this.#sequence = (sequence + 1) >>> 0;
+    const joined = gathering.pieces.length > 1 ? pool.join(gathering.pieces, gathering.bytes) : null;
     const entry: LogEntry = {
       key: null,
-      value: gathering.pieces.length === 1 ? gathering.pieces[0]! : Buffer.concat(gathering.pieces, gathering.bytes),
+      value: joined ? joined.bytes : gathering.pieces[0]!,
       headers: spansRecordHeaders({ stamp: { instance, sequence }, receivedMs: gathering.openedMs, collectorId }),
     };
     crash('collector.before-append');
     await log.append(TOPICS.spans, partition, [entry]);
+    // Only here: after a rejection the log may still be reading.
+    joined?.release();
     crash('collector.after-append');
     observer.appended(partition, gathering.bytes, gathering.pieces.length);
   }

@@ -4,8 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import { deflateSync, gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
-import { MeridianError } from '../../global/runtime/errors.js';
+import type { MeridianError } from '../../global/runtime/errors.js';
 import { Admission } from './admission.js';
+import { BufferPool } from './buffer-pool.js';
 import { contentEncodingOf, discardBody, readBody } from './http-body.js';
 
 const limits = { requestBytesMax: 1000, requestInflatedBytesMax: 5000 };
@@ -20,14 +21,15 @@ afterEach(() => {
 
 /** A server that reads one body per request; `bodies` yields what reading gave. */
 async function setUp(inFlightBytesMax = 100_000) {
+  const pool = new BufferPool(1_000_000);
   const admission = new Admission({ inFlightBytesMax, inFlightRequestsMax: 10 });
   const results: (Buffer | MeridianError)[] = [];
   let heldMax = 0;
   let wake = () => {};
   const server = createServer((request, response) => {
     const ticket = admission.enter();
-    readBody(request, contentEncodingOf(request.headers['content-encoding'])!, limits, ticket)
-      .then((body) => results.push(body))
+    readBody(request, contentEncodingOf(request.headers['content-encoding'])!, limits, ticket, pool)
+      .then((body) => results.push(Buffer.from(body.bytes)))
       .catch((error: unknown) => results.push(error as MeridianError))
       .finally(() => {
         heldMax = Math.max(heldMax, admission.inFlightBytes);
@@ -116,8 +118,8 @@ describe('reading a body', () => {
   });
 
   test('encodings by name', () => {
-    expect([undefined, '', 'identity', 'gzip', 'X-GZIP', ' deflate ', 'br', 'gzip, gzip'].map(contentEncodingOf)).toEqual(
-      ['identity', 'identity', 'identity', 'gzip', 'gzip', 'deflate', null, null],
-    );
+    expect(
+      [undefined, '', 'identity', 'gzip', 'X-GZIP', ' deflate ', 'br', 'gzip, gzip'].map(contentEncodingOf),
+    ).toEqual(['identity', 'identity', 'identity', 'gzip', 'gzip', 'deflate', null, null]);
   });
 });

@@ -3,6 +3,7 @@ import type { Transform } from 'node:stream';
 import { createGunzip, createInflate } from 'node:zlib';
 import { MeridianError } from '../../global/runtime/errors.js';
 import type { Ticket } from './admission.js';
+import type { BufferPool, PooledBuffer } from './buffer-pool.js';
 
 export interface BodyLimits {
   /** As sent. */
@@ -30,44 +31,70 @@ export function contentLengthOf(request: IncomingMessage): number | null {
 }
 
 /**
- * Reads a body whole, inflating on the way. The ticket grows by every byte that is held before it is held: an uncompressed
- * body of known length at once, others as they come. Throws `too-large` (never) beyond a limit, having inflated no more than one chunk
- * past it; `overloaded` (later) from the ticket; `malformed` for a broken compression; `unavailable` where the client went away.
- * On a throw the rest of the body is still unread: see `discardBody`.
+ * Reads a body whole, inflating on the way, into memory from the pool; whoever gets it releases it. The ticket grows by every byte that
+ * is held before it is held: a body of known length at once, others as they come. Throws `too-large` (never) beyond a limit, having
+ * inflated no more than one chunk past it; `overloaded` (later) from the ticket; `malformed` for a broken compression; `unavailable`
+ * where the client went away. On a throw the rest of the body is still unread: see `discardBody`.
  */
 export function readBody(
   request: IncomingMessage,
   encoding: ContentEncoding,
   limits: BodyLimits,
   ticket: Ticket,
-): Promise<Buffer> {
+  pool: BufferPool,
+): Promise<PooledBuffer> {
   const length = contentLengthOf(request);
-  if (length !== null && length > limits.requestBytesMax) return Promise.reject(tooLarge(limits.requestBytesMax));
-  return encoding === 'identity'
-    ? readPlain(request, length, Math.min(limits.requestBytesMax, limits.requestInflatedBytesMax), ticket)
-    : readInflated(request, encoding === 'gzip' ? createGunzip(INFLATE) : createInflate(INFLATE), limits, ticket);
+  const plainMax = Math.min(limits.requestBytesMax, limits.requestInflatedBytesMax);
+  const lengthMax = encoding === 'identity' ? plainMax : limits.requestBytesMax;
+  if (length !== null && length > lengthMax) return Promise.reject(tooLarge(lengthMax));
+  if (encoding !== 'identity') {
+    const inflate = encoding === 'gzip' ? createGunzip(INFLATE) : createInflate(INFLATE);
+    return readInflated(request, inflate, limits, ticket, pool);
+  }
+  return length === null
+    ? readChunked(request, plainMax, ticket, pool)
+    : readKnownLength(request, length, ticket, pool);
 }
 
 const INFLATE = { chunkSize: 64 * 1024 };
 
-function readPlain(
+/** The chunks go to their place as they come: nothing else is held. Node has checked that they are no more than announced. */
+function readKnownLength(
   request: IncomingMessage,
-  length: number | null,
+  length: number,
+  ticket: Ticket,
+  pool: BufferPool,
+): Promise<PooledBuffer> {
+  return new Promise((resolve, reject) => {
+    ticket.grow(length);
+    const body = pool.take(length);
+    let at = 0;
+    const settle = collect(request, resolve, reject, {
+      chunk(chunk) {
+        at += chunk.copy(body.bytes, at);
+      },
+      end: () => settle(body),
+    });
+  });
+}
+
+function readChunked(
+  request: IncomingMessage,
   bytesMax: number,
   ticket: Ticket,
-): Promise<Buffer> {
+  pool: BufferPool,
+): Promise<PooledBuffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    if (length !== null) ticket.grow(length);
     const settle = collect(request, resolve, reject, {
       chunk(chunk) {
         bytes += chunk.length;
         if (bytes > bytesMax) throw tooLarge(bytesMax);
-        if (length === null) ticket.grow(chunk.length);
+        ticket.grow(chunk.length);
         chunks.push(chunk);
       },
-      end: () => settle(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes)),
+      end: () => settle(pool.join(chunks, bytes)),
     });
   });
 }
@@ -77,12 +104,13 @@ function readInflated(
   inflate: Transform,
   limits: BodyLimits,
   ticket: Ticket,
-): Promise<Buffer> {
+  pool: BufferPool,
+): Promise<PooledBuffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let sentBytes = 0;
     let bytes = 0;
-    const done = (body: Buffer) => {
+    const done = (body: PooledBuffer) => {
       inflate.destroy();
       resolve(body);
     };
@@ -112,7 +140,7 @@ function readInflated(
       }
       chunks.push(chunk);
     });
-    inflate.on('end', () => settle(Buffer.concat(chunks, bytes)));
+    inflate.on('end', () => settle(pool.join(chunks, bytes)));
     inflate.on('error', (cause) =>
       settle(new MeridianError('malformed', `decompressing the request body: ${cause.message}`, 'never', { cause })),
     );
@@ -122,11 +150,14 @@ function readInflated(
 /** Listens to a request until the returned function is called, once, with the body or an error. */
 function collect(
   request: IncomingMessage,
-  resolve: (body: Buffer) => void,
+  resolve: (body: PooledBuffer) => void,
   reject: (error: Error) => void,
   on: { chunk(chunk: Buffer): void; end(): void },
-): (result: Buffer | Error) => void {
-  const settle = (result: Buffer | Error) => {
+): (result: PooledBuffer | Error) => void {
+  let settled = false;
+  const settle = (result: PooledBuffer | Error) => {
+    if (settled) return;
+    settled = true;
     request.off('data', data);
     request.off('end', on.end);
     request.off('close', closed);

@@ -28,7 +28,11 @@ export class MemoryAppender implements LogAppender {
         partition,
         entries,
         resolve: () => {
-          this.appended.push(append);
+          // The caller may reuse its bytes from here on.
+          this.appended.push({
+            ...append,
+            entries: entries.map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
+          });
           resolve({ firstOffset: this.appended.length - 1 });
         },
         reject,

@@ -26,10 +26,7 @@ export function rejectionMessage(outcome: Outcome): string {
 /** `ExportTraceServiceResponse`; no bytes at all where every span was taken, as the specification asks. */
 export function exportResponse(outcome: Outcome): Buffer {
   if (outcome.rejectedCount === 0) return NONE;
-  return bytesField(
-    1,
-    Buffer.concat([varintField(1, outcome.rejectedCount), textField(2, rejectionMessage(outcome))]),
-  );
+  return bytesField(1, Buffer.concat([varintField(1, outcome.rejectedCount), textField(2, rejectionMessage(outcome))]));
 }
 
 export function exportResponseJson(outcome: Outcome): Buffer {
@@ -48,9 +45,7 @@ export function statusMessage(failure: Failure): Buffer {
       varintField(1, Math.floor(failure.retryAfterMs / 1000)),
       varintField(2, Math.round((failure.retryAfterMs % 1000) * 1_000_000)),
     ]);
-    parts.push(
-      bytesField(3, Buffer.concat([textField(1, RETRY_INFO_TYPE), bytesField(2, bytesField(1, delay))])),
-    );
+    parts.push(bytesField(3, Buffer.concat([textField(1, RETRY_INFO_TYPE), bytesField(2, bytesField(1, delay))])));
   }
   return Buffer.concat(parts);
 }
@@ -62,7 +57,6 @@ export function statusJson(failure: Failure): Buffer {
       : [{ '@type': RETRY_INFO_TYPE, retryDelay: `${(failure.retryAfterMs / 1000).toFixed(3)}s` }];
   return Buffer.from(JSON.stringify({ code: failure.grpcStatus, message: failure.message, details }));
 }
-
 
 function varint(value: number): Buffer {
   const bytes: number[] = [];

@@ -1,11 +1,11 @@
 import {
   type handleUnaryCall,
   Metadata,
-  Server,
-  type ServerInterceptor,
-  ServerInterceptingCall,
-  ServerListenerBuilder,
   ResponderBuilder,
+  Server,
+  ServerInterceptingCall,
+  type ServerInterceptor,
+  ServerListenerBuilder,
   type ServiceDefinition,
   type ServiceError,
 } from '@grpc/grpc-js';
@@ -20,6 +20,7 @@ import { listenError } from './http-listener.js';
 import { exportResponse, statusMessage } from './otlp-answers.js';
 import { acceptSpans, type Pipeline } from './pipeline.js';
 import { readOtlp } from './protocol.js';
+import { Receiving } from './receiving.js';
 
 export interface OtlpGrpcOptions {
   readonly listen: ListenAddress;
@@ -61,11 +62,12 @@ export class OtlpGrpcListener implements Service {
   readonly #options: OtlpGrpcOptions;
   readonly #server: Server;
   #port: number | null = null;
-  #receiving = 0;
+  readonly #receiving: Receiving;
   #stopping: Promise<void> | null = null;
 
   constructor(options: OtlpGrpcOptions) {
     this.#options = options;
+    this.#receiving = new Receiving(options.receivingMax, options.requestTimeoutMs, options.clock);
     this.#server = new Server({
       'grpc.max_receive_message_length': options.messageBytesMax,
       'grpc.max_concurrent_streams': options.streamsPerConnectionMax,
@@ -83,7 +85,8 @@ export class OtlpGrpcListener implements Service {
   }
 
   get address(): ListenAddress {
-    if (this.#port === null) throw new MeridianError('unavailable', 'the OTLP/gRPC listener does not listen yet', 'later');
+    if (this.#port === null)
+      throw new MeridianError('unavailable', 'the OTLP/gRPC listener does not listen yet', 'later');
     return { host: this.#options.listen.host, port: this.#port };
   }
 
@@ -115,6 +118,7 @@ export class OtlpGrpcListener implements Service {
       if (!drained.signal.aborted) this.#server.forceShutdown();
     });
     await closed;
+    this.#receiving.close();
   }
 
   /** Rejects with a Failure. */
@@ -124,7 +128,7 @@ export class OtlpGrpcListener implements Service {
     let ticket: Ticket | null = null;
     try {
       ticket = admission.enter(body.length);
-      const outcome = await acceptSpans(pipeline, PROTOCOL, body, readOtlp, ticket);
+      const outcome = await acceptSpans(pipeline, PROTOCOL, { bytes: body, release() {} }, readOtlp, ticket);
       pipeline.metrics.acknowledged(PROTOCOL, outcome.acceptedCount, clock.monotonicMs() - startedMs);
       return exportResponse(outcome);
     } catch (error) {
@@ -141,47 +145,26 @@ export class OtlpGrpcListener implements Service {
 
   /** Refuses a call before its message is read where too many are being read already, and gives a slow one its end. */
   readonly #admit: ServerInterceptor = (_method, call) => {
-    let receiving = false;
-    let timer: AbortController | null = null;
-    const received = () => {
-      if (!receiving) return;
-      receiving = false;
-      this.#receiving--;
-      timer?.abort();
+    const refuse = (error: MeridianError) => {
+      const failure = failureOf(error, this.#options.retryAfterMs);
+      this.#options.pipeline.metrics.failed(PROTOCOL, failure.code);
+      intercepting.sendStatus(statusOf(failure));
     };
+    let received = () => {};
     const listener = new ServerListenerBuilder()
       .withOnReceiveMetadata((metadata, next) => {
-        const { receivingMax, retryAfterMs, clock, requestTimeoutMs, pipeline } = this.#options;
-        const refuse = (error: MeridianError) => {
-          const failure = failureOf(error, retryAfterMs);
-          pipeline.metrics.failed(PROTOCOL, failure.code);
-          intercepting.sendStatus(statusOf(failure));
-        };
-        if (this.#receiving >= receivingMax) {
-          return refuse(
-            new MeridianError(
-              'overloaded',
-              `the collector is receiving ${this.#receiving} gRPC messages, its limit (grpcReceivingMax)`,
-              'later',
-            ),
-          );
+        try {
+          received = this.#receiving.enter(refuse);
+        } catch (error) {
+          return refuse(error as MeridianError);
         }
-        receiving = true;
-        this.#receiving++;
-        timer = new AbortController();
-        const { signal } = timer;
-        void clock.sleep(requestTimeoutMs, signal).then(() => {
-          if (signal.aborted) return;
-          received();
-          refuse(new MeridianError('timeout', `no message came within ${requestTimeoutMs} ms`, 'later'));
-        });
         next(metadata);
       })
       .withOnReceiveMessage((message, next) => {
         received();
         next(message);
       })
-      .withOnCancel(received)
+      .withOnCancel(() => received())
       .build();
     const responder = new ResponderBuilder().withStart((next) => next(listener)).build();
     const intercepting = new ServerInterceptingCall(call, responder);

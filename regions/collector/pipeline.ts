@@ -3,6 +3,7 @@ import { prepareBatch, REJECTED_NAMED_MAX, type RejectedSpan } from '../../globa
 import type { Redactor } from '../../global/otlp/redact.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import type { Ticket } from './admission.js';
+import type { PooledBuffer } from './buffer-pool.js';
 import type { Gatherer } from './gatherer.js';
 import type { CollectorMetrics } from './metrics.js';
 import type { ProtocolName, ReadSpans } from './protocol.js';
@@ -29,18 +30,19 @@ export interface Outcome {
 /**
  * The write path of a collector, in its order: receive > check > enrich > append, and only then may the caller acknowledge.
  * Throws `malformed`, `too-large` (never), or `overloaded`, `unavailable`, `shutting-down` (later); then nothing was promised.
+ * Releases the body as soon as it was split.
  */
 export async function acceptSpans(
   pipeline: Pipeline,
   protocol: ProtocolName,
-  body: Buffer,
+  body: PooledBuffer,
   read: ReadSpans,
   ticket: Ticket,
 ): Promise<Outcome> {
   const { clock, redactor, partitionCount, spansPerRequestMax, gatherer, metrics } = pipeline;
 
   // Receive: whatever the protocol, OTLP bytes.
-  const received = read(body);
+  const received = read(body.bytes);
 
   // Check, redact and split by the trace's partition: one pass over the bytes.
   const batch = prepareBatch(received.tracesData, {
@@ -50,14 +52,17 @@ export async function acceptSpans(
     spanCountMax: spansPerRequestMax,
     nowMs: clock.nowMs(),
   });
+  // The parts have memory of their own.
+  const bodyBytes = body.bytes.length;
+  body.release();
   const rejected = joinRejected(received.rejected, batch.rejected);
   const rejectedCount = batch.rejectedCount + received.rejected.length;
-  metrics.checked(protocol, body.length, batch, rejected, rejectedCount);
+  metrics.checked(protocol, bodyBytes, batch, rejected, rejectedCount);
 
   // Enrich and append: the gatherer's records carry collector and received time in their header. A split can be larger
   // than what came (each part repeats its resource), so it is weighed again.
   const pieceBytes = batch.partitions.reduce((sum, piece) => sum + piece.bytes.length, 0);
-  if (pieceBytes > body.length) ticket.grow(pieceBytes - body.length);
+  if (pieceBytes > bodyBytes) ticket.grow(pieceBytes - bodyBytes);
   await gatherer.append(batch.partitions);
 
   return {

@@ -3,7 +3,13 @@ import type { Failure } from './failure.js';
 import type { Outcome } from './pipeline.js';
 
 /** Names of the protocols: labels of metrics. */
-export type ProtocolName = 'otlp-grpc' | 'otlp-http-protobuf' | 'otlp-http-json' | 'native' | 'zipkin' | 'jaeger-thrift';
+export type ProtocolName =
+  | 'otlp-grpc'
+  | 'otlp-http-protobuf'
+  | 'otlp-http-json'
+  | 'native'
+  | 'zipkin'
+  | 'jaeger-thrift';
 
 /** Spans of a request as OTLP, and those that could not even become it. */
 export interface ReadResult {

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../../global/runtime/clock.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { Admission, Ticket } from './admission.js';
+import type { BufferPool } from './buffer-pool.js';
 import { type CorsOptions, corsHeaders, preflightHeaders } from './cors.js';
 import {
   detailOf,
@@ -12,7 +13,14 @@ import {
   unknownPath,
   unsupportedMediaType,
 } from './failure.js';
-import { type BodyLimits, CONTENT_ENCODINGS, contentEncodingOf, contentLengthOf, discardBody, readBody } from './http-body.js';
+import {
+  type BodyLimits,
+  CONTENT_ENCODINGS,
+  contentEncodingOf,
+  contentLengthOf,
+  discardBody,
+  readBody,
+} from './http-body.js';
 import { problem } from './http-routes.js';
 import { acceptSpans, type Pipeline } from './pipeline.js';
 import type { HttpProtocol, HttpReply, SpansRoute } from './protocol.js';
@@ -21,6 +29,7 @@ export interface SpansHttpOptions {
   readonly routes: readonly SpansRoute[];
   readonly pipeline: Pipeline;
   readonly admission: Admission;
+  readonly pool: BufferPool;
   readonly limits: BodyLimits;
   readonly cors: CorsOptions;
   readonly retryAfterMs: number;
@@ -60,7 +69,7 @@ async function takeSpans(
   response: ServerResponse,
   protocol: HttpProtocol,
 ): Promise<void> {
-  const { admission, clock, limits, logger, pipeline, retryAfterMs } = options;
+  const { admission, clock, limits, logger, pipeline, pool, retryAfterMs } = options;
   const { metrics } = pipeline;
   const startedMs = clock.monotonicMs();
   const encoding = contentEncodingOf(request.headers['content-encoding']);
@@ -75,7 +84,7 @@ async function takeSpans(
   let ticket: Ticket | null = null;
   try {
     ticket = admission.enter();
-    const reading = readBody(request, encoding, limits, ticket);
+    const reading = readBody(request, encoding, limits, ticket, pool);
     if (request.headers.expect) response.writeContinue();
     const body = await reading;
     const outcome = await acceptSpans(pipeline, protocol.name, body, protocol.read, ticket);

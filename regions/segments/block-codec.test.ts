@@ -85,7 +85,9 @@ describe('block codec', () => {
         const decoded = await decodeBlock(readEncodedBlock(encoded.bytes));
         expect(decoded).toEqual(block(all));
         const starts = all.map((s) => s.metadata.startUnixNano);
-        expect(starts.every((start) => start >= encoded.startUnixNanoMin && start <= encoded.startUnixNanoMax)).toBe(true);
+        expect(starts.every((start) => start >= encoded.startUnixNanoMin && start <= encoded.startUnixNanoMax)).toBe(
+          true,
+        );
         expect(starts).toContain(encoded.startUnixNanoMin);
         expect(starts).toContain(encoded.startUnixNanoMax);
         expect(all.every((s) => s.metadata.endUnixNano <= encoded.endUnixNanoMax)).toBe(true);
@@ -108,7 +110,10 @@ describe('block codec', () => {
     const golden = Buffer.from(readFileSync(GOLDEN, 'utf8').replace(/\s/g, ''), 'hex');
     const expected = block([
       segment(),
-      segment({ metadata: metadata({ traceId: 'ff02030405060708090a0b0c0d0e0f10' as TraceId, root: null }), closeReason: 'idle' }),
+      segment({
+        metadata: metadata({ traceId: 'ff02030405060708090a0b0c0d0e0f10' as TraceId, root: null }),
+        closeReason: 'idle',
+      }),
     ]);
     expect(await decodeBlock(readEncodedBlock(golden))).toEqual(expected);
     // Up to the checksum the bytes are determined; the frame may change with the version of the compressor.
@@ -138,7 +143,12 @@ describe('block codec', () => {
     const at = bytes.indexOf(frame.subarray(0, 4));
     const head = bytes.subarray(0, at);
     // The announced size is the varint of two bytes before the checksum.
-    const bomb = Buffer.concat([head.subarray(0, at - 6), varint(BLOCK_LIMITS.inflatedBytesMax + 1), head.subarray(at - 4), bytes.subarray(at)]);
+    const bomb = Buffer.concat([
+      head.subarray(0, at - 6),
+      varint(BLOCK_LIMITS.inflatedBytesMax + 1),
+      head.subarray(at - 4),
+      bytes.subarray(at),
+    ]);
     await expect(decodeBlock(readEncodedBlock(bomb))).rejects.toMatchObject({ code: 'too-large' });
   });
 

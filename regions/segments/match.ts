@@ -11,11 +11,12 @@ import {
 import { forEachSpan } from '../../global/otlp/scan.js';
 import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
 import type { Segment } from './segment.js';
+import { UNKNOWN_SERVICE } from './summarize.js';
 
 /**
  * Whether a segment holds a span on which all conditions of the query hold (St2), decided on the OTLP bytes without building objects.
  *
- *   service      the first `service.name` of the span's resource; a resource without one has the service ''
+ *   service      the first `service.name` of the span's resource; without one, or with an empty one, it is `unknown_service`
  *   operation    the span's name
  *   attributes   each condition: the span's first attribute of that key, where it has one, else the first of its resource (a span's
  *                attribute hides its resource's). Its value as text equals the condition's: strings as they are, integers in decimal, booleans
@@ -74,7 +75,7 @@ export function compileQuery(query: SpanQuery): CompiledQuery {
     if (value.int === null && value.double === null && value.bool === null) needles.push(value.bytes);
   }
   if (operationBytes) needles.push(operationBytes);
-  if (serviceBytes) needles.push(serviceBytes);
+  if (serviceBytes && service !== UNKNOWN_SERVICE) needles.push(serviceBytes);
   return {
     query,
     service: serviceBytes,
@@ -119,12 +120,18 @@ export function matchSpan(span: SpanRef, query: CompiledQuery): boolean {
   const { buffer } = span;
   if (query.error >= 0 && (span.statusCode === StatusCode.error ? 1 : 0) !== query.error) return false;
   if (query.kind >= 0 && span.kind !== query.kind) return false;
-  if (query.service && !rangeEquals(buffer, span.serviceStart, span.serviceEnd, query.service)) return false;
+  if (query.service && !serviceIs(span, query.service)) return false;
   if (query.operation && !rangeEquals(buffer, span.nameStart, span.nameEnd, query.operation)) return false;
   if (!within(span.startHigh, span.startLow, query.start)) return false;
   if (query.duration && !durationWithin(span, query.duration)) return false;
   for (const condition of query.attributes) if (!attributeHolds(span, condition)) return false;
   return true;
+}
+
+const UNKNOWN = Buffer.from(UNKNOWN_SERVICE);
+
+function serviceIs({ buffer, serviceStart, serviceEnd }: SpanRef, wanted: Buffer): boolean {
+  return serviceStart === serviceEnd ? wanted.equals(UNKNOWN) : rangeEquals(buffer, serviceStart, serviceEnd, wanted);
 }
 
 function attributeHolds(

@@ -7,9 +7,9 @@ import type { SmallPack } from './store-tables.js';
  */
 export const COMPACTION = {
   /** A pack of this many bytes is left as it is. */
-  packBytesMin: 48 * 1024,
+  packBytesMin: 24 * 1024,
   /** A group is packed when it has this many bytes, or this many packs. */
-  groupBytesMin: 64 * 1024,
+  groupBytesMin: 48 * 1024,
   groupPacksMin: 64,
   /** Packs of one group start in the same window. */
   windowMs: 15 * 60_000,

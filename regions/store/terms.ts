@@ -3,6 +3,7 @@ import { AttributeField, attributeValueText, forEachAttribute, ValueTag } from '
 import { forEachSpan } from '../../global/otlp/scan.js';
 import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
 import type { Segment } from '../segments/segment.js';
+import { UNKNOWN_SERVICE } from '../segments/summarize.js';
 import type { TermHash, TermSet } from './term-filter.js';
 
 /**
@@ -152,14 +153,21 @@ export function kindBit(kind: number): number {
   return 1 << Math.min(kind, 31);
 }
 
+const UNKNOWN = Buffer.from(UNKNOWN_SERVICE);
+
+function addService({ buffer, serviceStart, serviceEnd }: SpanRef): void {
+  if (serviceStart === serviceEnd) addRange(UNKNOWN, 0, UNKNOWN.length);
+  else addRange(buffer, serviceStart, serviceEnd);
+}
+
 function addSpanTerms(span: SpanRef, terms: TermSet): void {
-  const { buffer, serviceStart, serviceEnd, nameStart, nameEnd } = span;
+  const { buffer, nameStart, nameEnd } = span;
   begin(TermKind.service);
-  addRange(buffer, serviceStart, serviceEnd);
+  addService(span);
   finish();
   terms.add(h1, h2);
   begin(TermKind.serviceOperation);
-  addRange(buffer, serviceStart, serviceEnd);
+  addService(span);
   addByte(SEPARATOR);
   addRange(buffer, nameStart, nameEnd);
   finish();
@@ -170,7 +178,7 @@ function addSpanTerms(span: SpanRef, terms: TermSet): void {
   terms.add(h1, h2);
   if (span.statusCode !== StatusCode.error) return;
   begin(TermKind.errorOfService);
-  addRange(buffer, serviceStart, serviceEnd);
+  addService(span);
   finish();
   terms.add(h1, h2);
   begin(TermKind.error);

@@ -98,7 +98,8 @@ function methodNotAllowed(request: Request, response: Response): void {
 
 function fail(error: unknown, request: Request, response: Response, logger: Logger): void {
   const problem = problemOf(error, request.path);
-  if (problem.status >= 500 && problem.code === 'internal') logger.error({ err: error, path: request.path }, 'request failed');
+  if (problem.status >= 500 && problem.code === 'internal')
+    logger.error({ err: error, path: request.path }, 'request failed');
   if (response.headersSent) {
     response.destroy();
     return;

@@ -60,11 +60,8 @@ async function handleServices(call: RouteCall): Promise<void> {
 }
 
 async function handleOperations(call: RouteCall): Promise<void> {
-  const service = String(call.request.params['name']);
-  const operations = new Map<
-    string,
-    { name: string; kind: string; regions: Set<string>; lastSeenMs: number }
-  >();
+  const service = String(call.request.params.name);
+  const operations = new Map<string, { name: string; kind: string; regions: Set<string>; lastSeenMs: number }>();
   for (const entry of await readCatalogue(call)) {
     if (entry.service !== service) continue;
     const key = `${entry.kind} ${entry.operation}`;

@@ -19,7 +19,8 @@ export const DEADLINE: ParameterSpec = {
 
 export const EXPLAIN: ParameterSpec = {
   name: 'explain',
-  description: 'Adds the plan (which regions were asked, which were skipped and on what proof) and the time of each step',
+  description:
+    'Adds the plan (which regions were asked, which were skipped and on what proof) and the time of each step',
   schema: { type: 'string', enum: ['0', '1', 'true', 'false'], default: '0' },
 };
 

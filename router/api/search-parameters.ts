@@ -40,7 +40,8 @@ export const SEARCH_PARAMETERS: readonly ParameterSpec[] = [
     name: 'service',
     aliases: ['service_name'],
     repeatable: true,
-    description: 'The service of the matching span. Given again: further services that occur in the trace, in whatever region',
+    description:
+      'The service of the matching span. Given again: further services that occur in the trace, in whatever region',
     schema: { type: 'string' },
   },
   { name: 'operation', description: 'The name of the matching span', schema: { type: 'string' } },
@@ -70,7 +71,11 @@ export const SEARCH_PARAMETERS: readonly ParameterSpec[] = [
     description: 'Traces on a page',
     schema: { type: 'integer', minimum: 1, maximum: LIMITS.searchLimitMax, default: LIMITS.searchLimitDefault },
   },
-  { name: 'cursor', description: 'nextCursor of the page before, with the same conditions', schema: { type: 'string' } },
+  {
+    name: 'cursor',
+    description: 'nextCursor of the page before, with the same conditions',
+    schema: { type: 'string' },
+  },
   PARTIAL,
   DEADLINE,
   EXPLAIN,

@@ -43,7 +43,10 @@ async function handleSearch({ request, response, values, context, deadlineMsDefa
     const what = answer.nothingAsked ? 'no region could be asked' : 'the answer would be partial';
     const why = missing.length > 0 ? missing.join('; ') : answer.warnings.map((w) => w.message).join('; ');
     const members = { instance: request.path, complete: false, regions: answer.outcomes };
-    sendProblem(response, makeProblem(new MeridianError('unavailable', `searching: ${what} (${why})`, 'later'), members));
+    sendProblem(
+      response,
+      makeProblem(new MeridianError('unavailable', `searching: ${what} (${why})`, 'later'), members),
+    );
     return;
   }
   sendJson(response, {

@@ -3,8 +3,8 @@ import { parseTraceId, type TraceId } from '../../global/model/ids.js';
 import { maxNano, minNano } from '../../global/model/time.js';
 import { encodeOtlpJson } from '../../global/otlp/otlp-json-encode.js';
 import { MeridianError } from '../../global/runtime/errors.js';
-import { leavesGap, type RegionOutcome } from '../fanout/outcome.js';
 import { roundMs } from '../fanout/fetch-trace.js';
+import { leavesGap, type RegionOutcome } from '../fanout/outcome.js';
 import type { MergedTrace } from '../merge/merge-trace.js';
 import { encodeTraceJson } from '../merge/trace-json.js';
 import { indexAnswerJson, queryIndex } from '../query/index-query.js';
@@ -49,7 +49,7 @@ export const indexRoute: Route = {
 
 async function handleTrace({ request, response, values, context, deadlineMsDefault, signal }: RouteCall) {
   const { partial, deadlineMs, explain } = readCommon(values, deadlineMsDefault);
-  const traceId = readTraceId(request.params['traceId']);
+  const traceId = readTraceId(request.params.traceId);
   const format = request.accepts(['application/json', PROTOBUF, OTLP_JSON]) || 'application/json';
   const fetched = await queryTrace(context, traceId, requestBudget(context, deadlineMs, signal));
   const mergeStartedMs = context.clock.monotonicMs();
@@ -75,7 +75,9 @@ async function handleTrace({ request, response, values, context, deadlineMsDefau
     return;
   }
   const { head, tail } = traceMembers(answer, merged);
-  const explained = explain ? { ...tail, explain: explainMembers(answer, context.clock.monotonicMs() - mergeStartedMs) } : tail;
+  const explained = explain
+    ? { ...tail, explain: explainMembers(answer, context.clock.monotonicMs() - mergeStartedMs) }
+    : tail;
   response.setHeader('Content-Type', 'application/json; charset=utf-8');
   await sendChunks(response, encodeTraceJson(head, merged.spans, explained));
 }
@@ -117,7 +119,7 @@ function explainMembers(answer: TraceAnswer, mergeMs: number): object {
 
 async function handleIndex({ request, response, values, context, deadlineMsDefault, signal }: RouteCall) {
   const { deadlineMs } = readCommon(values, deadlineMsDefault);
-  const traceId = readTraceId(request.params['traceId']);
+  const traceId = readTraceId(request.params.traceId);
   const answer = await queryIndex(context, traceId, requestBudget(context, deadlineMs, signal));
   sendJson(response, indexAnswerJson(traceId, answer, context.clock.nowMs()));
 }
@@ -152,7 +154,11 @@ function readTraceId(text: unknown): TraceId {
   const traceId = typeof text === 'string' ? parseTraceId(text) : null;
   if (!traceId) {
     const shown = String(text).slice(0, 64);
-    throw new MeridianError('invalid', `"${shown}" is no trace id (32 or 16 hexadecimal characters, not all zero)`, 'never');
+    throw new MeridianError(
+      'invalid',
+      `"${shown}" is no trace id (32 or 16 hexadecimal characters, not all zero)`,
+      'never',
+    );
   }
   return traceId;
 }

@@ -23,7 +23,11 @@ export function checkTracePayload(payload: Buffer, traceId: TraceId, region: Reg
     throw new MeridianError('malformed', `${region} answered with bytes that are no OTLP`, 'never', { cause: error });
   }
   if (other !== null) {
-    throw new MeridianError('malformed', `${region} was asked for trace ${traceId} and sent spans of ${other}`, 'never');
+    throw new MeridianError(
+      'malformed',
+      `${region} was asked for trace ${traceId} and sent spans of ${other}`,
+      'never',
+    );
   }
   if (spanCount === 0) {
     throw new MeridianError('malformed', `${region} answered with ${payload.length} bytes that hold no span`, 'never');

@@ -5,7 +5,7 @@ import { MeridianError } from '../../global/runtime/errors.js';
 import type { RegionPlan, TracePlan } from '../plan/trace-plan.js';
 import { type CallContext, type CallResult, callRegion } from './call-region.js';
 import { checkTracePayload } from './check-payload.js';
-import { type RegionOutcome, REASON_CHARACTERS_MAX } from './outcome.js';
+import { REASON_CHARACTERS_MAX, type RegionOutcome } from './outcome.js';
 import type { RegionHealth } from './region-health.js';
 
 /** One region as the fan-out sees it. */

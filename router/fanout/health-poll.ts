@@ -43,7 +43,12 @@ export class HealthPoll {
 }
 
 /** One poll; never rejects. What it learns goes into the peer's health. */
-export async function pollOnce(peer: RegionPeer, clock: Clock, deadlineMs: number, signal?: AbortSignal): Promise<void> {
+export async function pollOnce(
+  peer: RegionPeer,
+  clock: Clock,
+  deadlineMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
   const { region, client, health } = peer;
   try {
     const status = await withTimeLimit(clock, deadlineMs, signal, `asking ${region} for its status`, (own) =>

@@ -1,3 +1,5 @@
+import { maxNano, minNano } from '../../global/model/time.js';
+
 /** Times of one span, corrected for skew. */
 export interface SpanInterval {
   readonly startUnixNano: bigint;
@@ -30,8 +32,8 @@ export function criticalPath(
       if (startUnixNano > until || endUnixNano < from) continue;
       candidates.push({
         at: child,
-        from: startUnixNano < from ? from : startUnixNano,
-        until: endUnixNano > until ? until : endUnixNano,
+        from: maxNano(startUnixNano, from),
+        until: minNano(endUnixNano, until),
       });
     }
     candidates.sort((a, b) => (a.until === b.until ? compare(b.from, a.from) : compare(b.until, a.until)));

@@ -1,6 +1,7 @@
+import type { RegionId } from '../../global/model/ids.js';
+import { maxNano } from '../../global/model/time.js';
 import { findValue, type KeyValueView } from '../../global/otlp/any-value.js';
 import { type ResourceView, type SpanView, spanViews } from '../../global/otlp/span-view.js';
-import type { RegionId } from '../../global/model/ids.js';
 import { criticalPath, type SpanInterval } from './critical-path.js';
 import type { MergeSpan, MergeWarning } from './merge-span.js';
 import { correctSkew } from './skew.js';
@@ -102,7 +103,7 @@ export function mergeTrace(parts: readonly RegionViews[]): MergedTrace {
       region,
       kind: view.kind,
       startUnixNano: view.startUnixNano,
-      endUnixNano: view.endUnixNano < view.startUnixNano ? view.startUnixNano : view.endUnixNano,
+      endUnixNano: maxNano(view.endUnixNano, view.startUnixNano),
       clockKey: clockKeyOf(view.resource, view.service, region),
     };
   });
@@ -166,7 +167,10 @@ function earliestTop(
 ): number {
   const roots = tops.filter((i) => inputs[i]!.parentSpanId === null);
   if (roots.length > 1) {
-    warnings.push({ code: 'several-roots', message: `${roots.length} spans have no parent; the earliest is shown as root` });
+    warnings.push({
+      code: 'several-roots',
+      message: `${roots.length} spans have no parent; the earliest is shown as root`,
+    });
   }
   return earliest(roots, intervals);
 }

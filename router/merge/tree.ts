@@ -90,7 +90,12 @@ export function buildTree(spans: readonly MergeSpan[]): SpanTree {
     'spans name parents that are not in the answer',
   );
   warn('self-parent', selfParents, 'span names itself as its parent', 'spans name themselves as their parents');
-  warn('parent-cycle', cycles, 'cycle of parents was cut at its earliest span', 'cycles of parents were cut, each at its earliest span');
+  warn(
+    'parent-cycle',
+    cycles,
+    'cycle of parents was cut at its earliest span',
+    'cycles of parents were cut, each at its earliest span',
+  );
   warn(
     'conflicting-span-id',
     conflicts,

@@ -67,7 +67,8 @@ export async function queryDependencies(
   );
   const warnings = [...search.warnings];
   const left = search.traces.length - traceCount;
-  if (left > 0) warnings.push({ code: 'truncated', message: `${left} of ${search.traces.length} traces were not read` });
+  if (left > 0)
+    warnings.push({ code: 'truncated', message: `${left} of ${search.traces.length} traces were not read` });
   if (partial > 0) warnings.push({ code: 'region-missing', message: `${partial} traces were read in part` });
   return {
     dependencies: counts.list(),

@@ -1,8 +1,8 @@
 import { metadataCounts, servicesOf } from '../../global/index/join.js';
 import type { TraceId } from '../../global/model/ids.js';
 import type { TraceMetadata, Watermark } from '../../global/model/metadata.js';
-import { MeridianError } from '../../global/runtime/errors.js';
 import { unixNanoToMs } from '../../global/model/time.js';
+import { MeridianError } from '../../global/runtime/errors.js';
 import { planTrace, type TracePlan } from '../plan/trace-plan.js';
 import { locateTrace, planRegions, type QueryContext, type RequestBudget } from './query-context.js';
 

@@ -4,7 +4,7 @@ import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { LIMITS } from '../../global/model/limits.js';
 import type { DedupeLimits } from '../../global/otlp/join.js';
 import type { Clock } from '../../global/runtime/clock.js';
-import { type CallContext, CALL_POLICY_DEFAULTS, type CallPolicy } from '../fanout/call-region.js';
+import { CALL_POLICY_DEFAULTS, type CallContext, type CallPolicy } from '../fanout/call-region.js';
 import { type Deadline, deadlineIn, remainingMs, withTimeLimit } from '../fanout/deadline.js';
 import type { RegionPeer } from '../fanout/fetch-trace.js';
 import type { RouterMetrics } from './router-metrics.js';

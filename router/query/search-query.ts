@@ -47,7 +47,9 @@ export async function querySearch(
     service === null
       ? null
       : await askIndex(context, budget, async () => {
-          const [catalogue, watermarks] = await Promise.all([context.index.catalogue(), context.index.watermarks()]);
+          // In this order: a catalogue that is older than its watermarks would prove too much.
+          const watermarks = await context.index.watermarks();
+          const catalogue = await context.index.catalogue();
           return { catalogue, watermarks };
         });
   const plan = planSearch({

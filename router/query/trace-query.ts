@@ -1,11 +1,11 @@
 import type { TraceLocation } from '../../global/index/trace-index.js';
 import type { TraceId } from '../../global/model/ids.js';
+import { MetadataFlag } from '../../global/model/metadata.js';
 import { type DedupeLimits, dedupeSpans } from '../../global/otlp/join.js';
 import { type FetchedTrace, fetchTrace } from '../fanout/fetch-trace.js';
 import { failureOf, leavesGap, type RegionOutcome } from '../fanout/outcome.js';
 import type { MergeWarning } from '../merge/merge-span.js';
 import { type MergedTrace, mergeTrace, type RegionPayload, readViews } from '../merge/merge-trace.js';
-import { MetadataFlag } from '../../global/model/metadata.js';
 import { planTrace, type TracePlan } from '../plan/trace-plan.js';
 import { callContext, locateTrace, planRegions, type QueryContext, type RequestBudget } from './query-context.js';
 
@@ -52,7 +52,11 @@ export async function queryTrace(context: QueryContext, traceId: TraceId, budget
   const joined = joinParts(fetched, limits.join);
   context.metrics.duplicates(joined.duplicateCount);
   const judged = judge(fetched.outcomes);
-  const warnings = [...(location ? [] : [INDEX_UNAVAILABLE]), ...gapWarnings(fetched.outcomes), ...implausible(location)];
+  const warnings = [
+    ...(location ? [] : [INDEX_UNAVAILABLE]),
+    ...gapWarnings(fetched.outcomes),
+    ...implausible(location),
+  ];
   if (joined.cutCount > 0) {
     const message = `the trace is too large: ${joined.spanCount} spans are given, ${joined.cutCount} left out`;
     warnings.push({ code: 'truncated', message });
@@ -107,7 +111,7 @@ export function mergeAnswer(
       ...answer,
       outcomes,
       ...judged,
-      complete: judged.complete && !cut && (answer.complete),
+      complete: judged.complete && !cut && answer.complete,
       warnings,
     },
   };
@@ -126,10 +130,12 @@ function joinParts(fetched: FetchedTrace, limits: DedupeLimits) {
     fetched.parts.flatMap((part) => part.payloads),
     limits,
   );
-  const payloads = joined.parts.map((payload, i): RegionPayload => ({
-    region: regions[joined.partIndices[i]!]!,
-    payload,
-  }));
+  const payloads = joined.parts.map(
+    (payload, i): RegionPayload => ({
+      region: regions[joined.partIndices[i]!]!,
+      payload,
+    }),
+  );
   return { payloads, spanCount: joined.spanCount, duplicateCount: joined.duplicateCount, cutCount: joined.cutCount };
 }
 

@@ -23,6 +23,9 @@ export function checkSearchPage(
     last = position;
   }
   if (page.next === null) return;
-  const advances = page.matches.length > 0 ? compareSearchPositions(last!, page.next) <= 0 : after === null || compareSearchPositions(after, page.next) < 0;
+  const advances =
+    page.matches.length > 0
+      ? compareSearchPositions(last!, page.next) <= 0
+      : after === null || compareSearchPositions(after, page.next) < 0;
   if (!advances) throw wrong('a next position that does not advance');
 }

@@ -95,12 +95,18 @@ export function decodeCursor(text: string): SearchCursor {
 
 /** The hash by which a cursor remembers an emitted trace. */
 export function emittedHash(traceId: TraceId): string {
-  return createHash('sha256').update(traceId).digest('hex').slice(0, EMITTED_BYTES * 2);
+  return createHash('sha256')
+    .update(traceId)
+    .digest('hex')
+    .slice(0, EMITTED_BYTES * 2);
 }
 
 /** The hash of a search's conditions, from their canonical text. */
 export function conditionsHash(canonical: string): string {
-  return createHash('sha256').update(canonical).digest('hex').slice(0, HASH_BYTES * 2);
+  return createHash('sha256')
+    .update(canonical)
+    .digest('hex')
+    .slice(0, HASH_BYTES * 2);
 }
 
 function badCursor(what: string): MeridianError {

@@ -1,7 +1,7 @@
+import { metadataCounts } from '../../global/index/join.js';
 import type { TraceIndexReader } from '../../global/index/trace-index.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { LIMITS } from '../../global/model/limits.js';
-import { metadataCounts } from '../../global/index/join.js';
 import type { SearchPosition, SpanQuery } from '../../global/model/query.js';
 import type { MissingPart, RegionSearchPage } from '../../global/region-api/region-client.js';
 import { type CallContext, type CallResult, callRegion } from '../fanout/call-region.js';
@@ -164,7 +164,15 @@ function outcomeOf(plan: SearchRegionPlan, state: RegionProgress | undefined): R
   if (state.failure) {
     const { failure, sinceMs } = state.failure;
     const since = isoTime(sinceMs);
-    return { region, state: failure.state, reason: failure.reason, since, source: 'none', spanCount: state.spans, tookMs };
+    return {
+      region,
+      state: failure.state,
+      reason: failure.reason,
+      since,
+      source: 'none',
+      spanCount: state.spans,
+      tookMs,
+    };
   }
   const missing = [...state.missing.values()];
   const gap =

@@ -1,5 +1,5 @@
-import type { CatalogueEntry, Watermark } from '../../global/model/metadata.js';
 import type { RegionId } from '../../global/model/ids.js';
+import type { CatalogueEntry, Watermark } from '../../global/model/metadata.js';
 import { maxNano, minNano } from '../../global/model/time.js';
 import { formatDuration } from '../plan/format-duration.js';
 import { formatTime } from '../plan/trace-plan.js';
@@ -40,17 +40,27 @@ export function planSearch(input: SearchPlanInput): SearchRegionPlan[] {
     if (index.catalogue.some((entry) => entry.region === region && entry.service === service)) {
       return { region, action: 'ask', why: `the service ${service} was seen there` };
     }
+    if (index.catalogue.filter((entry) => entry.region === region).length >= CATALOGUE_ENTRIES_PROOF_MAX) {
+      return { region, action: 'ask', why: `${service} was not seen there, but its catalogue may be cut` };
+    }
     const proved = provedTo(region, spansPartitions, index.watermarks);
     if (proved === null) {
       return { region, action: 'ask', why: `${service} was not seen there, but watermarks are missing` };
     }
     const lag = maxNano(0n, input.nowUnixNano - proved);
     if (lag > input.lagNanoMax) {
-      return { region, action: 'ask', why: `${service} was not seen there, but its feed is ${formatDuration(lag)} behind` };
+      return {
+        region,
+        action: 'ask',
+        why: `${service} was not seen there, but its feed is ${formatDuration(lag)} behind`,
+      };
     }
     return { region, action: 'skip', why: `the service ${service} was never seen there up to ${formatTime(proved)}` };
   });
 }
+
+/** A catalogue of so many entries may have reached its limit at the source, and lack services. */
+export const CATALOGUE_ENTRIES_PROOF_MAX = 50_000;
 
 /** The least watermark over all partitions of a region, or null where one is missing or of another partitioning. */
 function provedTo(region: RegionId, spansPartitions: number, watermarks: readonly Watermark[]): bigint | null {

@@ -26,7 +26,11 @@ export class MemoryLog {
 
   ensure(topics: readonly TopicSpec[]): void {
     for (const { name, partitions } of topics) {
-      if (!this.topics.has(name)) this.topics.set(name, Array.from({ length: partitions }, () => []));
+      if (!this.topics.has(name))
+        this.topics.set(
+          name,
+          Array.from({ length: partitions }, () => []),
+        );
     }
   }
 
@@ -193,9 +197,7 @@ export class MemoryLogSession implements SpanLog {
   }
 
   starts(topic: string): Promise<readonly number[]> {
-    return this.#act(() =>
-      (this.log.topics.get(topic) ?? []).map((records) => records[0]?.offset ?? 0),
-    );
+    return this.#act(() => (this.log.topics.get(topic) ?? []).map((records) => records[0]?.offset ?? 0));
   }
 
   committed(group: string, topic: string): Promise<readonly (number | null)[]> {

@@ -1,0 +1,41 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { RegionId } from '../model/ids.js';
+
+type Lags = () => { source: RegionId; lagMs: number }[];
+
+/** Who reports the lag into a registry: the newest applier of it. */
+const reporters = new WeakMap<Registry, Lags>();
+
+/** The applier's metrics in a registry; the same ones where they are there already (a rebuild starts a new applier). */
+export function applierMetrics(registry: Registry, lags: Lags) {
+  reporters.set(registry, lags);
+  const counter = (name: string, help: string): Counter =>
+    (registry.getSingleMetric(name) as Counter | undefined) ?? new Counter({ name, help, registers: [registry] });
+  const lagName = 'meridian_applier_watermark_lag_seconds';
+  if (!registry.getSingleMetric(lagName)) {
+    const gauge: Gauge = new Gauge({
+      name: lagName,
+      help: 'Age of the oldest watermark of a source region in the index',
+      labelNames: ['source'],
+      registers: [registry],
+      collect: () => {
+        for (const { source, lagMs } of reporters.get(registry)?.() ?? []) gauge.set({ source }, lagMs / 1000);
+      },
+    });
+  }
+  const delayName = 'meridian_applier_delay_seconds';
+  const delaySeconds =
+    (registry.getSingleMetric(delayName) as Histogram | undefined) ??
+    new Histogram({
+      name: delayName,
+      help: 'From a feed record standing in the log of this region to its being in the index',
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30],
+      registers: [registry],
+    });
+  return {
+    records: counter('meridian_applier_records_total', 'Feed records that were applied'),
+    poison: counter('meridian_applier_poison_total', 'Feed records that were put aside'),
+    retries: counter('meridian_applier_retries_total', 'Attempts that failed and were repeated'),
+    delaySeconds,
+  };
+}

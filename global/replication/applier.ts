@@ -1,0 +1,250 @@
+import type { Registry } from 'prom-client';
+import type { TraceIndexWriter } from '../index/trace-index.js';
+import {
+  type LogAppender,
+  type LogBatch,
+  type LogConsumers,
+  type LogOffsets,
+  type LogReads,
+  mirroredTopic,
+  type PartitionAssignment,
+  type PartitionHandler,
+} from '../log/span-log.js';
+import { GROUPS, TOPICS } from '../log/topics.js';
+import type { RegionId } from '../model/ids.js';
+import type { FeedRecord } from '../model/metadata.js';
+import { unixNanoToMs } from '../model/time.js';
+import type { Clock } from '../runtime/clock.js';
+import type { ReachCrashPoint } from '../runtime/crash-points.js';
+import { MeridianError, messageOf } from '../runtime/errors.js';
+import type { Logger } from '../runtime/logger.js';
+import type { HealthCheck, PartHealth, Service } from '../runtime/service.js';
+import { applierMetrics } from './applier-metrics.js';
+import { Backoff } from './backoff.js';
+import { decodeFeedBatch, slicesOf } from './feed-batch.js';
+import { PoisonAccount } from './poison.js';
+
+export interface ApplierLimits {
+  /** Bytes of feed records taken from the log at a time, per partition. */
+  readonly batchBytesMax: number;
+  /** Traces given to the index in one call (but at least one record). */
+  readonly tracesPerApplyMax: number;
+  /** Partitions that have something wait this long for others, to share a transaction of the index. */
+  readonly gatherMs: number;
+  readonly backoffFirstMs: number;
+  readonly backoffMaxMs: number;
+  /** The home region's watermarks older than this show as `degraded`. */
+  readonly lagDegradedMs: number;
+}
+
+export const APPLIER_LIMITS: ApplierLimits = {
+  batchBytesMax: 256 * 1024,
+  tracesPerApplyMax: 500,
+  gatherMs: 10,
+  backoffFirstMs: 100,
+  backoffMaxMs: 5_000,
+  lagDegradedMs: 60_000,
+};
+
+export interface ApplierOptions {
+  readonly home: RegionId;
+  /** The regions whose feeds are applied: `trace-metadata` of the home region, `{source}.trace-metadata` of the others. */
+  readonly sources: readonly RegionId[];
+  readonly log: LogConsumers & LogAppender & LogOffsets & LogReads;
+  readonly index: TraceIndexWriter;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly crash: ReachCrashPoint;
+  /** From 0 to below 1, for jitter; none where it is left out. */
+  readonly random?: () => number;
+  readonly limits?: Partial<ApplierLimits>;
+}
+
+export interface Applier extends Service {
+  health(): HealthCheck;
+}
+
+/**
+ * Brings the feeds into the index: decode > apply > commit, per feed partition in the order of the log, one batch at a time: a
+ * watermark never overtakes the records before it. While the index is unavailable it waits and tries again. A record that
+ * cannot be read goes to `trace-metadata.dlq`, and the watermarks behind it are held back (poison.ts). A record of a version that is not known yet
+ * is waited at: a later build reads it, and nothing behind it may pass.
+ */
+export function createApplier(options: ApplierOptions): Applier {
+  return new LogApplier(options);
+}
+
+class LogApplier implements Applier {
+  readonly #limits: ApplierLimits;
+  readonly #metrics;
+  readonly #poison: PoisonAccount;
+  readonly #stopped = new AbortController();
+  /** Per source: the newest watermark of each partition, ms. */
+  readonly #watermarksMs = new Map<RegionId, Map<number, number>>();
+  readonly #waitingAt = new Map<string, { message: string; sinceMs: number }>();
+  #subscription: { stop(): Promise<void> } | null = null;
+  #gathering: Promise<void> | null = null;
+
+  constructor(private readonly options: ApplierOptions) {
+    this.#limits = { ...APPLIER_LIMITS, ...options.limits };
+    this.#poison = new PoisonAccount(options.log);
+    this.#metrics = applierMetrics(options.registry, () => this.#lags());
+  }
+
+  async start(): Promise<void> {
+    const { home, sources, log } = this.options;
+    await this.#poison.refresh();
+    this.#subscription = await log.subscribe({
+      group: GROUPS.applier,
+      topics: sources.map((s) => (s === home ? TOPICS.traceMetadata : mirroredTopic(s, TOPICS.traceMetadata))),
+      from: 'earliest',
+      batchBytesMax: this.#limits.batchBytesMax,
+      assigned: (assignment) => this.#own(assignment),
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await this.#subscription?.stop();
+  }
+
+  #own(assignment: PartitionAssignment): PartitionHandler {
+    // Another member may have put records of this partition aside.
+    let fresh = false;
+    return {
+      records: async (batch) => {
+        if (!fresh) await this.#retrying(batch, () => this.#poison.refresh());
+        fresh = true;
+        await this.#applyBatch(batch, assignment);
+      },
+      close: async () => {
+        this.#waitingAt.delete(placeOf(assignment));
+      },
+    };
+  }
+
+  async #applyBatch(batch: LogBatch, assignment: PartitionAssignment): Promise<void> {
+    const { index, crash, clock } = this.options;
+    await this.#gather();
+    const decoded = await this.#decode(batch);
+    crash('applier.before-apply');
+    for (const slice of slicesOf(decoded, this.#limits.tracesPerApplyMax)) {
+      await this.#retrying(batch, () => index.apply(slice));
+    }
+    crash('applier.after-apply');
+    await assignment.commit(batch.records.at(-1)!.offset + 1);
+    crash('applier.after-commit');
+    const now = clock.nowMs();
+    for (const { appendedMs } of batch.records)
+      this.#metrics.delaySeconds.observe(Math.max(0, now - appendedMs) / 1000);
+    this.#metrics.records.inc(batch.records.length);
+    for (const { watermark } of decoded) if (watermark) this.#noteWatermark(watermark);
+  }
+
+  /** The batch's records; those that cannot be read are put aside, and a version that is not known is waited at. */
+  async #decode(batch: LogBatch): Promise<FeedRecord[]> {
+    const { topic, partition } = batch;
+    const found: FeedRecord[] = [];
+    for (const result of decodeFeedBatch(batch)) {
+      const { record, logRecord } = result;
+      if (result.error?.code === 'unknown-version') {
+        const { error } = result;
+        // What came before it is not held up.
+        await this.#retrying(batch, () => this.options.index.apply(found));
+        await this.#retrying(batch, () => Promise.reject(new MeridianError(error.code, error.message, 'later')));
+      } else if (result.error) {
+        const { code, message } = result.error;
+        this.options.logger.error(
+          { topic, partition, offset: logRecord.offset, code, message },
+          'feed record put aside',
+        );
+        if (!this.#poison.isHole(topic, partition, logRecord.offset)) {
+          await this.#retrying(batch, () => this.#poison.add(topic, partition, logRecord, code, message));
+        }
+        this.#metrics.poison.inc();
+      } else if (record) {
+        if (this.#poison.isHole(topic, partition, logRecord.offset)) {
+          await this.#retrying(batch, () => this.#poison.resolve(topic, partition, logRecord));
+        }
+        const held = record.watermark && this.#poison.hasHoleBefore(topic, partition, logRecord.offset);
+        found.push(held ? { ...record, watermark: null } : record);
+      }
+    }
+    return found;
+  }
+
+  /** Tries until it succeeds or the service stops (it then rejects with `shutting-down`: the batch comes again). */
+  async #retrying(batch: LogBatch, attempt: () => Promise<void>): Promise<void> {
+    const { clock, logger, random } = this.options;
+    const place = placeOf(batch);
+    const backoff = new Backoff(clock, random ?? (() => 1), {
+      firstMs: this.#limits.backoffFirstMs,
+      maxMs: this.#limits.backoffMaxMs,
+    });
+    for (;;) {
+      if (this.#stopped.signal.aborted) {
+        throw new MeridianError('shutting-down', `applying ${place}: the applier stops`, 'later');
+      }
+      try {
+        await attempt();
+        this.#waitingAt.delete(place);
+        return;
+      } catch (error) {
+        const sinceMs = this.#waitingAt.get(place)?.sinceMs ?? clock.nowMs();
+        this.#waitingAt.set(place, { message: messageOf(error), sinceMs });
+        this.#metrics.retries.inc();
+        logger.warn({ place, err: error }, 'applying feed records failed; trying again');
+        await backoff.wait(this.#stopped.signal);
+      }
+    }
+  }
+
+  #gather(): Promise<void> {
+    if (this.#limits.gatherMs === 0) return Promise.resolve();
+    this.#gathering ??= this.options.clock.sleep(this.#limits.gatherMs, this.#stopped.signal).then(() => {
+      this.#gathering = null;
+    });
+    return this.#gathering;
+  }
+
+  #noteWatermark({ region, partition, watermarkUnixNano }: NonNullable<FeedRecord['watermark']>): void {
+    const known = this.#watermarksMs.get(region) ?? new Map<number, number>();
+    known.set(partition, Math.max(known.get(partition) ?? 0, unixNanoToMs(watermarkUnixNano)));
+    this.#watermarksMs.set(region, known);
+  }
+
+  /** Age of the oldest partition's watermark, by source. Sources that published none yet are left out. */
+  #lags(): { source: RegionId; lagMs: number }[] {
+    const now = this.options.clock.nowMs();
+    return [...this.#watermarksMs].map(([source, partitions]) => ({
+      source,
+      lagMs: Math.max(0, now - Math.min(...partitions.values())),
+    }));
+  }
+
+  health(): HealthCheck {
+    return { part: 'index', check: async () => this.#health() };
+  }
+
+  #health(): PartHealth {
+    const part = 'index';
+    const waiting = [...this.#waitingAt][0];
+    if (waiting) {
+      const [place, { message, sinceMs }] = waiting;
+      return { part, state: 'down', detail: `waiting at ${place}: ${message}`, sinceMs };
+    }
+    const { home } = this.options;
+    const lagMs = this.#lags().find(({ source }) => source === home)?.lagMs ?? 0;
+    if (lagMs > this.#limits.lagDegradedMs) {
+      return { part, state: 'degraded', detail: `the watermark of ${home} is ${Math.round(lagMs / 1000)} s old` };
+    }
+    const holes = this.#poison.holeCount;
+    if (holes > 0) return { part, state: 'degraded', detail: `${holes} feed records could not be read` };
+    return { part, state: 'ok' };
+  }
+}
+
+function placeOf({ topic, partition }: { topic: string; partition: number }): string {
+  return `${topic}/${partition}`;
+}

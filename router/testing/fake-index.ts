@@ -1,0 +1,60 @@
+import { joinMetadata } from '../../global/index/join.js';
+import type { CatalogueReader, TraceIndexReader, TraceLocation } from '../../global/index/trace-index.js';
+import { tracePartition } from '../../global/log/partition.js';
+import { type RegionId, type TraceId, traceIdBytes } from '../../global/model/ids.js';
+import type { CatalogueEntry, TraceMetadata, Watermark } from '../../global/model/metadata.js';
+
+type RegionEntry = CatalogueEntry & { readonly region: RegionId };
+
+/** An index in the test's own memory. */
+export class FakeIndex implements TraceIndexReader, CatalogueReader {
+  /** Thrown by every question from now on, where set. */
+  error: unknown = null;
+  /** Never answers from now on. */
+  hung = false;
+  readonly entries: RegionEntry[] = [];
+  readonly #records = new Map<TraceId, Map<RegionId, TraceMetadata>>();
+  readonly #watermarks = new Map<string, Watermark>();
+
+  add(record: TraceMetadata): void {
+    const byRegion = this.#records.get(record.traceId) ?? new Map<RegionId, TraceMetadata>();
+    const known = byRegion.get(record.region);
+    byRegion.set(record.region, known ? joinMetadata(known, record) : record);
+    this.#records.set(record.traceId, byRegion);
+  }
+
+  watermark(region: RegionId, partition: number, partitionCount: number, watermarkUnixNano: bigint): void {
+    this.#watermarks.set(`${region}/${partition}`, { region, partition, partitionCount, watermarkUnixNano });
+  }
+
+  /** The same watermark for all partitions. */
+  watermarkAll(region: RegionId, partitionCount: number, watermarkUnixNano: bigint): void {
+    for (let p = 0; p < partitionCount; p++) this.watermark(region, p, partitionCount, watermarkUnixNano);
+  }
+
+  async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+    await this.#behave();
+    return traceIds.map((traceId) => ({
+      traceId,
+      records: [...(this.#records.get(traceId)?.values() ?? [])].sort((a, b) => (a.region < b.region ? -1 : 1)),
+      watermarks: [...this.#watermarks.values()].filter(
+        (w) => w.partition === tracePartition(traceIdBytes(traceId), 0, w.partitionCount),
+      ),
+    }));
+  }
+
+  async watermarks(): Promise<readonly Watermark[]> {
+    await this.#behave();
+    return [...this.#watermarks.values()];
+  }
+
+  async catalogue(regions?: readonly RegionId[]): Promise<readonly RegionEntry[]> {
+    await this.#behave();
+    return this.entries.filter((e) => !regions || regions.includes(e.region));
+  }
+
+  async #behave(): Promise<void> {
+    if (this.error !== null) throw this.error;
+    if (this.hung) await new Promise(() => {});
+  }
+}

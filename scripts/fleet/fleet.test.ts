@@ -1,0 +1,70 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readEndpoints, writeEndpoints } from './endpoints.js';
+import { lockDataDir } from './lock.js';
+import { checkPortsFree, fixedPorts, freePorts, type RegionPorts } from './ports.js';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'meridian-fleet-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('ports', () => {
+  test('are the promised ones', () => {
+    expect(fixedPorts(0, 0)).toEqual({
+      otlpGrpc: 4317,
+      otlpHttp: 4318,
+      zipkin: 9411,
+      jaegerThrift: 14268,
+      regionApi: 7001,
+      admin: 7002,
+      routerHttp: 16686,
+    });
+    expect(fixedPorts(2, 5)).toMatchObject({ otlpHttp: 24323, routerHttp: 36691 });
+  });
+
+  test('one past the last is refused', () => {
+    expect(fixedPorts(4, 8849).routerHttp).toBe(65_535);
+    expect(() => fixedPorts(4, 8850)).toThrow(/routerHttp would be port 65536/);
+  });
+
+  test('a taken one is named with its listener and the option', async () => {
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+    const { port } = holder.address() as AddressInfo;
+    const [free] = (await freePorts(1)) as [RegionPorts];
+    const taken = checkPortsFree([{ region: 'us-east-1', ports: { ...free, zipkin: port } }]);
+    await expect(taken).rejects.toThrow(new RegExp(`port ${port} \\(Zipkin of us-east-1\\) is taken.*--port-offset`));
+    await new Promise((resolve) => holder.close(resolve));
+  });
+
+  test('free ports differ from one another', async () => {
+    const regions = await freePorts(3);
+    expect(new Set(regions.flatMap((ports) => Object.values(ports))).size).toBe(21);
+    await checkPortsFree(regions.map((ports, i) => ({ region: `r${i}`, ports })));
+  });
+});
+
+describe('lockDataDir', () => {
+  test('what a dead process left is taken over; a live fleet is named', () => {
+    writeFileSync(join(folder, 'fleet.pid'), '999999999');
+    const lock = lockDataDir(folder, process.pid);
+    lock.release();
+    lockDataDir(folder, process.pid).release();
+  });
+});
+
+describe('endpoints', () => {
+  test('are read as they were written; no fleet: how to start one', () => {
+    const at = { otlpGrpc: 'a', otlpHttp: 'b', zipkin: 'c', jaegerThrift: 'd', regionApi: 'e', admin: 'f', pid: 1 };
+    const endpoints = { regions: { x: at }, routers: { x: { http: 'g', pid: 2 } }, control: { url: 'h', pid: 3 } };
+    expect(() => readEndpoints(folder)).toThrow(/npm start/);
+    writeEndpoints(folder, endpoints);
+    expect(readEndpoints(folder)).toEqual(endpoints);
+  });
+});
