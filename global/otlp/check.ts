@@ -1,7 +1,7 @@
 import { LIMITS } from '../model/limits.js';
 import { ValueTag } from './attributes.js';
 import { Tag } from './scan.js';
-import { type AsciiWords, isUtf8 } from './utf8.js';
+import { type AsciiScan, isUtf8 } from './utf8.js';
 import {
   cursor,
   fixedEnd,
@@ -67,14 +67,22 @@ export interface KeyLookup {
   matches(buffer: Buffer, keyStart: number, keyEnd: number): boolean;
 }
 
+/** What checking the messages of one buffer needs beside it. */
+export interface CheckContext {
+  /** Made of the same buffer. */
+  readonly ascii: AsciiScan;
+  readonly keys: KeyLookup;
+}
+
 const { attributesPerSpanMax, attributeKeyBytesMax, attributeValueBytesMax } = LIMITS;
 const { valueDepthMax, eventsPerSpanMax, linksPerSpanMax, nameBytesMax } = LIMITS;
 
 /**
  * Checks the Span message whose content is [start, end): returns a `Verdict` and fills `findings`. After the first broken rule the
- * span's own fields are still read (its ids name it in the answer), deeper ones may not be. `words` is made of the same buffer. Throws `malformed`.
+ * span's own fields are still read (its ids name it in the answer), deeper ones may not be. Throws `malformed`.
  */
-export function checkSpan(b: Buffer, start: number, end: number, words: AsciiWords, keys: KeyLookup): number {
+export function checkSpan(b: Buffer, start: number, end: number, context: CheckContext): number {
+  const { ascii, keys } = context;
   const keyLengths = keys.byLength;
   let verdict: number = Verdict.ok;
   let traceIdAt = -1;
@@ -120,17 +128,17 @@ export function checkSpan(b: Buffer, start: number, end: number, words: AsciiWor
             const kind = b[valueAt]!;
             let plain = false;
             if (kind === ValueTag.string) {
-              plain = valueAt + 2 + b[valueAt + 1]! === to && words.isAscii(keyFrom, to);
+              plain = valueAt + 2 + b[valueAt + 1]! === to && isText(b, keyFrom, to, ascii);
             } else if (kind === ValueTag.int || kind === ValueTag.bool) {
-              plain = skipVarint(b, valueAt + 1, to) === to && words.isAscii(keyFrom, keyTo);
-            } else if (kind === ValueTag.double) plain = valueAt + 9 === to && words.isAscii(keyFrom, keyTo);
+              plain = skipVarint(b, valueAt + 1, to) === to && isText(b, keyFrom, keyTo, ascii);
+            } else if (kind === ValueTag.double) plain = valueAt + 9 === to && isText(b, keyFrom, keyTo, ascii);
             if (plain) {
               if (keyLengths[keyTo - keyFrom] !== 0 && keys.matches(b, keyFrom, keyTo)) found = 1;
               continue;
             }
           }
         }
-        if (verdict === Verdict.ok) verdict = checkKeyValue(b, from, to, 0, attributeValueBytesMax, keys);
+        if (verdict === Verdict.ok) verdict = checkKeyValue(b, from, to, 0, attributeValueBytesMax, context);
       } else if (tag === Tag.traceId) {
         traceIdAt = from;
         traceIdBytes = to - from;
@@ -142,15 +150,15 @@ export function checkSpan(b: Buffer, start: number, end: number, words: AsciiWor
         parentBytes = to - from;
       } else if (tag === Tag.name) {
         if (to - from > nameBytesMax) verdict = fail(Verdict.nameBytes, to - from);
-        else if (!words.isAscii(from, to) && !isUtf8(b, from, to)) verdict = Verdict.utf8;
+        else if (!isText(b, from, to, ascii)) verdict = Verdict.utf8;
       } else if (tag === Tag.traceState) {
-        if (verdict === Verdict.ok) verdict = checkString(b, from, to, attributeValueBytesMax);
+        if (verdict === Verdict.ok) verdict = checkString(b, from, to, attributeValueBytesMax, context.ascii);
       } else if (tag === Tag.event) {
-        if (++events <= eventsPerSpanMax && verdict === Verdict.ok) verdict = checkEvent(b, from, to, keys);
+        if (++events <= eventsPerSpanMax && verdict === Verdict.ok) verdict = checkEvent(b, from, to, context);
       } else if (tag === Tag.link) {
-        if (++links <= linksPerSpanMax && verdict === Verdict.ok) verdict = checkLink(b, from, to, keys);
+        if (++links <= linksPerSpanMax && verdict === Verdict.ok) verdict = checkLink(b, from, to, context);
       } else if (tag === Tag.status) {
-        if (verdict === Verdict.ok) verdict = checkStatus(b, from, to);
+        if (verdict === Verdict.ok) verdict = checkStatus(b, from, to, context);
       }
     } else if (tag === Tag.start) {
       p = fixedEnd(at, 8, end);
@@ -179,7 +187,13 @@ export function checkSpan(b: Buffer, start: number, end: number, words: AsciiWor
 }
 
 /** Checks the content of a Resource or an InstrumentationScope; `fieldNumber` is that of its attributes. Throws `malformed`. */
-export function checkAttributesOf(b: Buffer, start: number, end: number, fieldNumber: number, keys: KeyLookup): number {
+export function checkAttributesOf(
+  b: Buffer,
+  start: number,
+  end: number,
+  fieldNumber: number,
+  context: CheckContext,
+): number {
   findings.keyFound = false;
   findings.detail = 0;
   const attribute = (fieldNumber << 3) | 2;
@@ -189,17 +203,17 @@ export function checkAttributesOf(b: Buffer, start: number, end: number, fieldNu
     if ((tag & 7) !== 2) continue;
     const from = cursor.at;
     let verdict: number = Verdict.ok;
-    if (tag === attribute) verdict = checkKeyValue(b, from, p, 0, LONG_VALUE_BYTES_MAX, keys);
+    if (tag === attribute) verdict = checkKeyValue(b, from, p, 0, LONG_VALUE_BYTES_MAX, context);
     // InstrumentationScope { string name = 1; string version = 2; ... }
     else if (fieldNumber !== 1 && (tag === 0x0a || tag === 0x12))
-      verdict = checkString(b, from, p, LONG_VALUE_BYTES_MAX);
+      verdict = checkString(b, from, p, LONG_VALUE_BYTES_MAX, context.ascii);
     if (verdict !== Verdict.ok) return verdict;
   }
   return Verdict.ok;
 }
 
 /** Event { fixed64 time = 1; string name = 2; repeated KeyValue attributes = 3; uint32 dropped = 4; } */
-function checkEvent(b: Buffer, start: number, end: number, keys: KeyLookup): number {
+function checkEvent(b: Buffer, start: number, end: number, context: CheckContext): number {
   let attributes = 0;
   for (let p = start; p < end; ) {
     const tag = readTag(b, p, end);
@@ -208,10 +222,10 @@ function checkEvent(b: Buffer, start: number, end: number, keys: KeyLookup): num
     let verdict: number = Verdict.ok;
     if (tag === 0x12) {
       if (p - from > nameBytesMax) return fail(Verdict.nameBytes, p - from);
-      if (!isUtf8(b, from, p)) return Verdict.utf8;
+      if (!isText(b, from, p, context.ascii)) return Verdict.utf8;
     } else if (tag === 0x1a) {
       if (++attributes > attributesPerSpanMax) return fail(Verdict.attributeCount, attributes);
-      verdict = checkKeyValue(b, from, p, 0, LONG_VALUE_BYTES_MAX, keys);
+      verdict = checkKeyValue(b, from, p, 0, LONG_VALUE_BYTES_MAX, context);
     }
     if (verdict !== Verdict.ok) return verdict;
   }
@@ -219,7 +233,7 @@ function checkEvent(b: Buffer, start: number, end: number, keys: KeyLookup): num
 }
 
 /** Link { bytes trace_id = 1; bytes span_id = 2; string trace_state = 3; repeated KeyValue attributes = 4; ... } */
-function checkLink(b: Buffer, start: number, end: number, keys: KeyLookup): number {
+function checkLink(b: Buffer, start: number, end: number, context: CheckContext): number {
   let attributes = 0;
   for (let p = start; p < end; ) {
     const tag = readTag(b, p, end);
@@ -228,20 +242,20 @@ function checkLink(b: Buffer, start: number, end: number, keys: KeyLookup): numb
     let verdict: number = Verdict.ok;
     if (tag === 0x22) {
       if (++attributes > attributesPerSpanMax) return fail(Verdict.attributeCount, attributes);
-      verdict = checkKeyValue(b, from, p, 0, attributeValueBytesMax, keys);
-    } else if (tag === 0x1a) verdict = checkString(b, from, p, attributeValueBytesMax);
+      verdict = checkKeyValue(b, from, p, 0, attributeValueBytesMax, context);
+    } else if (tag === 0x1a) verdict = checkString(b, from, p, attributeValueBytesMax, context.ascii);
     if (verdict !== Verdict.ok) return verdict;
   }
   return Verdict.ok;
 }
 
 /** Status { string message = 2; StatusCode code = 3; } */
-function checkStatus(b: Buffer, start: number, end: number): number {
+function checkStatus(b: Buffer, start: number, end: number, context: CheckContext): number {
   for (let p = start; p < end; ) {
     const tag = readTag(b, p, end);
     p = skipValue(b, tag, cursor.at, end);
     if (tag !== 0x12) continue;
-    const verdict = checkString(b, cursor.at, p, LONG_VALUE_BYTES_MAX);
+    const verdict = checkString(b, cursor.at, p, LONG_VALUE_BYTES_MAX, context.ascii);
     if (verdict !== Verdict.ok) return verdict;
   }
   return Verdict.ok;
@@ -254,7 +268,7 @@ function checkKeyValue(
   end: number,
   depth: number,
   bytesMax: number,
-  keys: KeyLookup,
+  context: CheckContext,
 ): number {
   for (let p = start; p < end; ) {
     const tag = readTag(b, p, end);
@@ -262,29 +276,36 @@ function checkKeyValue(
     const from = cursor.at;
     if (tag === 0x0a) {
       if (p - from > attributeKeyBytesMax) return fail(Verdict.keyBytes, p - from);
-      if (!isUtf8(b, from, p)) return Verdict.utf8;
-      if (keys.byLength[p - from] !== 0 && keys.matches(b, from, p)) findings.keyFound = true;
+      if (!isText(b, from, p, context.ascii)) return Verdict.utf8;
+      if (context.keys.byLength[p - from] !== 0 && context.keys.matches(b, from, p)) findings.keyFound = true;
     } else if (tag === 0x12) {
-      const verdict = checkValue(b, from, p, depth, bytesMax, keys);
+      const verdict = checkValue(b, from, p, depth, bytesMax, context);
       if (verdict !== Verdict.ok) return verdict;
     }
   }
   return Verdict.ok;
 }
 
-function checkValue(b: Buffer, start: number, end: number, depth: number, bytesMax: number, keys: KeyLookup): number {
+function checkValue(
+  b: Buffer,
+  start: number,
+  end: number,
+  depth: number,
+  bytesMax: number,
+  context: CheckContext,
+): number {
   for (let p = start; p < end; ) {
     const tag = readTag(b, p, end);
     p = skipValue(b, tag, cursor.at, end);
     const from = cursor.at;
     let verdict: number = Verdict.ok;
-    if (tag === ValueTag.string) verdict = checkString(b, from, p, bytesMax);
+    if (tag === ValueTag.string) verdict = checkString(b, from, p, bytesMax, context.ascii);
     else if (tag === ValueTag.bytes) {
       if (p - from > bytesMax) return failBytes(p - from, bytesMax);
     } else if (tag === ValueTag.array || tag === ValueTag.kvlist) {
       if (depth === valueDepthMax) return fail(Verdict.valueDepth, depth + 1);
       if (tag === ValueTag.kvlist) findings.keyFound = true;
-      verdict = checkElements(b, from, p, depth + 1, bytesMax, keys, tag === ValueTag.kvlist);
+      verdict = checkElements(b, from, p, depth + 1, bytesMax, context, tag === ValueTag.kvlist);
     }
     if (verdict !== Verdict.ok) return verdict;
   }
@@ -298,7 +319,7 @@ function checkElements(
   end: number,
   depth: number,
   bytesMax: number,
-  keys: KeyLookup,
+  context: CheckContext,
   isList: boolean,
 ): number {
   for (let p = start; p < end; ) {
@@ -307,16 +328,20 @@ function checkElements(
     if (tag !== 0x0a) continue;
     const from = cursor.at;
     const verdict = isList
-      ? checkKeyValue(b, from, p, depth, bytesMax, keys)
-      : checkValue(b, from, p, depth, bytesMax, keys);
+      ? checkKeyValue(b, from, p, depth, bytesMax, context)
+      : checkValue(b, from, p, depth, bytesMax, context);
     if (verdict !== Verdict.ok) return verdict;
   }
   return Verdict.ok;
 }
 
-function checkString(b: Buffer, from: number, to: number, bytesMax: number): number {
+function checkString(b: Buffer, from: number, to: number, bytesMax: number, ascii: AsciiScan): number {
   if (to - from > bytesMax) return failBytes(to - from, bytesMax);
-  return isUtf8(b, from, to) ? Verdict.ok : Verdict.utf8;
+  return isText(b, from, to, ascii) ? Verdict.ok : Verdict.utf8;
+}
+
+function isText(b: Buffer, from: number, to: number, ascii: AsciiScan): boolean {
+  return ascii.isAscii(from, to) || isUtf8(b, from, to);
 }
 
 function failBytes(bytes: number, bytesMax: number): number {

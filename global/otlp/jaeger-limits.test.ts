@@ -4,28 +4,11 @@ import { JAEGER_TAGS_PER_LIST_MAX } from './jaeger-model.js';
 import { readJaegerThrift } from './jaeger-thrift.js';
 import { meridianErrorOf } from './official-otlp-for-tests.js';
 import { readSpanViews, type SpanView } from './span-view.js';
-import { type TestBatch, type TestSpan, type TestTag, thriftBatch } from './thrift-batch-for-tests.js';
-
-const PROTOCOLS = ['binary', 'compact'] as const;
-
-const SPAN: TestSpan = {
-  traceIdLow: 0x8448_eb21_1c80_319cn,
-  traceIdHigh: 0x0af7_6519_16cd_43ddn,
-  spanId: 0x1122_3344_5566_7788n,
-  parentSpanId: 0n,
-  operationName: 'op',
-  flags: 1,
-  startTime: 1_700_000_000_000_001n,
-  duration: 5n,
-};
-
-function batch(...spans: Partial<TestSpan>[]): TestBatch {
-  return { process: { serviceName: 'checkout' }, spans: spans.map((span) => ({ ...SPAN, ...span })) };
-}
+import { batchOf, PROTOCOLS, SPAN, type TestSpan, type TestTag, thriftBatch } from './thrift-batch-for-tests.js';
 
 /** The span as both protocols give it. */
 function converted(span: Partial<TestSpan>): SpanView {
-  const [binary, compact] = PROTOCOLS.map((protocol) => readJaegerThrift(thriftBatch(protocol, batch(span))));
+  const [binary, compact] = PROTOCOLS.map((protocol) => readJaegerThrift(thriftBatch(protocol, batchOf(span))));
   expect(binary!.rejected).toEqual([]);
   expect(compact!.tracesData.toString('hex')).toBe(binary!.tracesData.toString('hex'));
   return readSpanViews(binary!.tracesData)[0]!;
@@ -52,7 +35,7 @@ describe('what can not be a span is left out and named', () => {
   ])('%s', (_, span) => {
     for (const protocol of PROTOCOLS) {
       const { tracesData, rejected, spanCount } = readJaegerThrift(
-        thriftBatch(protocol, batch({}, span, { operationName: 'last' })),
+        thriftBatch(protocol, batchOf({}, span, { operationName: 'last' })),
       );
       expect([spanCount, rejected.map(({ index, code }) => [index, code])]).toEqual([2, [[1, 'invalid']]]);
       expect(readSpanViews(tracesData).map(({ name }) => name)).toEqual(['op', 'last']);
@@ -129,7 +112,7 @@ describe('what can not be a batch is refused', () => {
 
   test('a batch of no spans is none', () => {
     for (const protocol of PROTOCOLS) {
-      expect(readJaegerThrift(thriftBatch(protocol, batch()))).toEqual({
+      expect(readJaegerThrift(thriftBatch(protocol, batchOf()))).toEqual({
         tracesData: Buffer.alloc(0),
         rejected: [],
         spanCount: 0,

@@ -2,28 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { findValue, plainRecord } from './any-value.js';
 import { readJaegerThrift } from './jaeger-thrift.js';
 import { readSpanViews, type SpanView } from './span-view.js';
-import { type TestBatch, type TestSpan, type TestTag, thriftBatch } from './thrift-batch-for-tests.js';
-
-const PROTOCOLS = ['binary', 'compact'] as const;
-
-const SPAN: TestSpan = {
-  traceIdLow: 0x8448_eb21_1c80_319cn,
-  traceIdHigh: 0x0af7_6519_16cd_43ddn,
-  spanId: 0x1122_3344_5566_7788n,
-  parentSpanId: 0n,
-  operationName: 'op',
-  flags: 1,
-  startTime: 1_700_000_000_000_001n,
-  duration: 5n,
-};
-
-function batch(...spans: Partial<TestSpan>[]): TestBatch {
-  return { process: { serviceName: 'checkout' }, spans: spans.map((span) => ({ ...SPAN, ...span })) };
-}
+import { batchOf, PROTOCOLS, SPAN, type TestSpan, type TestTag, thriftBatch } from './thrift-batch-for-tests.js';
 
 /** The span as both protocols give it. */
 function converted(span: Partial<TestSpan>): SpanView {
-  const [binary, compact] = PROTOCOLS.map((protocol) => readJaegerThrift(thriftBatch(protocol, batch(span))));
+  const [binary, compact] = PROTOCOLS.map((protocol) => readJaegerThrift(thriftBatch(protocol, batchOf(span))));
   expect(binary!.rejected).toEqual([]);
   expect(compact!.tracesData.toString('hex')).toBe(binary!.tracesData.toString('hex'));
   return readSpanViews(binary!.tracesData)[0]!;
@@ -158,7 +141,7 @@ test('64-bit trace ids are padded, debug without sampled has no W3C flag, scopes
   expect(converted({ flags: 2 }).flags).toBe(0);
   expect(converted({ flags: 3 }).flags).toBe(1);
   const scoped = (value: string) => ({ tags: [{ key: 'otel.library.name', value }] });
-  const { tracesData } = readJaegerThrift(thriftBatch('compact', batch(scoped('a'), scoped('a'), {}, scoped('a'))));
+  const { tracesData } = readJaegerThrift(thriftBatch('compact', batchOf(scoped('a'), scoped('a'), {}, scoped('a'))));
   expect(readSpanViews(tracesData).map(({ scope }) => scope.name)).toEqual(['a', 'a', '', 'a']);
 });
 

@@ -1,11 +1,19 @@
 import { LIMITS } from '../model/limits.js';
 import { MeridianError } from '../runtime/errors.js';
 import { AttributeField } from './attributes.js';
-import { checkAttributesOf, checkSpan, describeVerdict, findings, isImplausibleStart, Verdict } from './check.js';
+import {
+  type CheckContext,
+  checkAttributesOf,
+  checkSpan,
+  describeVerdict,
+  findings,
+  isImplausibleStart,
+  Verdict,
+} from './check.js';
 import type { Redactor } from './redact.js';
 import { headerOf, Regrouping } from './regroup.js';
 import { Tag } from './scan.js';
-import { AsciiWords, isUtf8 } from './utf8.js';
+import { AsciiScan, isUtf8 } from './utf8.js';
 import { cursor, encodeBytesField, readLengthEnd, readTag, skipValue } from './wire.js';
 
 export interface PrepareOptions {
@@ -75,7 +83,7 @@ class Preparation {
   readonly #redactor: Redactor;
   readonly #suspects: { any(from: number, to: number): boolean };
   readonly #groups: Regrouping;
-  readonly #words: AsciiWords;
+  readonly #context: CheckContext;
   readonly #rejected: RejectedSpan[] = [];
   #spanCount = 0;
   #redactedCount = 0;
@@ -86,7 +94,7 @@ class Preparation {
     this.#options = options;
     this.#redactor = options.redactor;
     this.#suspects = options.redactor.inspect(body);
-    this.#words = new AsciiWords(body);
+    this.#context = { ascii: new AsciiScan(body), keys: options.redactor.keys };
     this.#groups = spare ?? new Regrouping();
     spare = null;
   }
@@ -176,7 +184,7 @@ class Preparation {
     const options = this.#options;
     const index = this.#spanCount++;
     if (index === options.spanCountMax) throw tooManySpans(options.spanCountMax);
-    const verdict = checkSpan(body, start, end, this.#words, this.#redactor.keys);
+    const verdict = checkSpan(body, start, end, this.#context);
     if (verdict !== Verdict.ok || outerVerdict !== Verdict.ok) {
       this.#groups.dropSpan();
       if (this.#rejected.length >= REJECTED_NAMED_MAX) return;
@@ -218,7 +226,7 @@ class Preparation {
       if (tag === Tag.span) continue;
       const from = cursor.at;
       if (tag === Tag.resource && verdict === Verdict.ok) {
-        verdict = checkAttributesOf(body, from, p, attributeField, this.#redactor.keys);
+        verdict = checkAttributesOf(body, from, p, attributeField, this.#context);
         keyFound ||= findings.keyFound;
         suspect ||= this.#suspects.any(from, p);
       } else if (tag === Tag.schemaUrl) {

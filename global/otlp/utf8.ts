@@ -23,30 +23,54 @@ export function isUtf8(buffer: Buffer, from: number, to: number): boolean {
   return true;
 }
 
+const HIGH_BITS = 0x80808080 | 0;
+
 /**
- * Tells quickly that a range of a buffer is ASCII, by its aligned 32-bit words. The words at the edges are looked at whole, so false only
- * means "look closer"; no byte outside the buffer is read.
+ * Tells quickly that ranges of a buffer are ASCII, for a reader that goes through it from front to back: it remembers where the next byte
+ * from 0x80 up stands, and looks for the one after it, by 32-bit words, only when the reader has passed that. So each
+ * byte is looked at once, however many ranges there are. Ranges may come in any order; those behind the last one cost a new search.
  */
-export class AsciiWords {
+export class AsciiScan {
+  readonly #bytes: Buffer;
   readonly #words: Int32Array;
-  /** Position in the buffer of the first word, 0 to 3. */
+  /** Position in the buffer of the first aligned word, 0 to 3. */
   readonly #base: number;
+  /** No byte in [#from, #high) is above 0x7f. */
+  #from = 0;
+  #high = 0;
 
   constructor(buffer: Buffer) {
-    this.#base = Math.min((4 - (buffer.byteOffset & 3)) & 3, buffer.length);
-    // An empty view has no aligned place to stand.
+    this.#bytes = buffer;
+    this.#base = (4 - (buffer.byteOffset & 3)) & 3;
     const count = (buffer.length - this.#base) >> 2;
+    // A view of nothing has no aligned place to stand.
     this.#words = count > 0 ? new Int32Array(buffer.buffer, buffer.byteOffset + this.#base, count) : new Int32Array(0);
   }
 
-  /** True only if all bytes in [from, to) are below 0x80. */
+  /** Whether all bytes in [from, to) are below 0x80. */
   isAscii(from: number, to: number): boolean {
+    if (from >= this.#from && to <= this.#high) return true;
+    if (from >= this.#from && from <= this.#high) return from === to;
+    return this.#search(from) >= to;
+  }
+
+  #search(from: number): number {
+    const bytes = this.#bytes;
     const words = this.#words;
-    const first = (from - this.#base) >> 2;
-    const last = (to - 1 - this.#base) >> 2;
-    if (first < 0 || last >= words.length) return false;
-    let bits = 0;
-    for (let i = first; i <= last; i++) bits |= words[i]!;
-    return (bits & 0x80808080) === 0;
+    const base = this.#base;
+    const aligned = from < base ? base : from + ((4 - ((from - base) & 3)) & 3);
+    let p = from;
+    while (p < aligned && p < bytes.length && bytes[p]! < 0x80) p++;
+    if (p === aligned) {
+      let w = (p - base) >> 2;
+      const last = words.length - 4;
+      while (w <= last && ((words[w]! | words[w + 1]! | words[w + 2]! | words[w + 3]!) & HIGH_BITS) === 0) w += 4;
+      while (w < words.length && (words[w]! & HIGH_BITS) === 0) w++;
+      p = base + w * 4;
+      while (p < bytes.length && bytes[p]! < 0x80) p++;
+    }
+    this.#from = from;
+    this.#high = p;
+    return p;
   }
 }

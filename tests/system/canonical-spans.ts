@@ -14,7 +14,11 @@ interface TracesDataObject {
   resourceSpans?: {
     resource?: object;
     schemaUrl?: string;
-    scopeSpans?: { scope?: object; schemaUrl?: string; spans?: { spanId: string; traceId: string }[] }[];
+    scopeSpans?: {
+      scope?: object;
+      schemaUrl?: string;
+      spans?: { spanId: string; traceId: string; status?: object | null }[];
+    }[];
   }[];
 }
 
@@ -23,6 +27,8 @@ const { opentelemetry } = require('otlp-generated/build/src/generated/root.js') 
   opentelemetry: { proto: { trace: { v1: { TracesData: GeneratedType } } } };
 };
 const { TracesData } = opentelemetry.proto.trace.v1;
+
+const UNSET = { message: '', code: 0 };
 
 export function canonicalSpans(tracesData: Uint8Array): string[] {
   const data = TracesData.toObject(TracesData.decode(tracesData), {
@@ -34,7 +40,14 @@ export function canonicalSpans(tracesData: Uint8Array): string[] {
   const spans = (data.resourceSpans ?? []).flatMap(({ resource, schemaUrl, scopeSpans }) =>
     (scopeSpans ?? []).flatMap((scoped) =>
       (scoped.spans ?? []).map((span) =>
-        JSON.stringify({ span, scope: scoped.scope, scopeSchema: scoped.schemaUrl, resource, schemaUrl }),
+        // OTLP: "semantically when Status isn't set, it means span's status code is unset": absent and empty are the same.
+        JSON.stringify({
+          span: { ...span, status: span.status ?? UNSET },
+          scope: scoped.scope,
+          scopeSchema: scoped.schemaUrl,
+          resource,
+          schemaUrl,
+        }),
       ),
     ),
   );
