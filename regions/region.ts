@@ -14,7 +14,7 @@ import { createGrpcRegionClient } from '../global/region-api/grpc-region-client.
 import type { RegionClient, RegionStatus } from '../global/region-api/region-client.js';
 import { createApplier } from '../global/replication/applier.js';
 import { createLink, type Link } from '../global/replication/link.js';
-import { createReconcileSchedule, reconcile } from '../global/replication/reconcile.js';
+import { createReconcileSchedule, reconcile, reconcileOldestMs } from '../global/replication/reconcile.js';
 import { plaintext } from '../global/runtime/channel-security.js';
 import { realClock } from '../global/runtime/clock.js';
 import type { ReachCrashPoint } from '../global/runtime/crash-points.js';
@@ -166,7 +166,10 @@ class Region implements Service {
     for (const link of links) await this.#start('link', link);
 
     const peers = others.map((other) => ({ region: other.region, client: clients.get(other.region)! }));
-    const runReconcile = () => reconcile({ home: region, sources, peers, index, clock, logger });
+    const runReconcile = (signal?: AbortSignal) => {
+      const oldestMs = reconcileOldestMs(clock.nowMs(), options.storeRetentionMs);
+      return reconcile({ home: region, sources, peers, index, clock, logger, oldestMs, ...(signal ? { signal } : {}) });
+    };
     if (options.reconcile) {
       await this.#start(
         'reconcile',

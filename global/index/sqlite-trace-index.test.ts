@@ -4,9 +4,11 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
 import { Registry } from 'prom-client';
 import { afterAll, describe, expect, test } from 'vitest';
+import type { RegionId } from '../model/ids.js';
 import type { BlockId } from '../model/metadata.js';
 import { ManualClock } from '../runtime/clock.js';
 import { silentLogger } from '../runtime/logger.js';
+import { REGIONS_MAX } from './sqlite-connection.js';
 import { openSqliteTraceIndex, PENDING_APPLIES_MAX } from './sqlite-trace-index.js';
 import {
   contractRecord,
@@ -133,6 +135,19 @@ describe('sqlite index', () => {
     await index.close();
   });
 
+  test('255 regions fit, one more does not', async () => {
+    const index = await open(newFile());
+    const region = (n: number) => `r${n}` as RegionId;
+    await index.apply(
+      Array.from({ length: REGIONS_MAX }, (_, n) => contractRecord(region(n), [contractTrace(1, region(n))])),
+    );
+    await expect(
+      index.apply([contractRecord(region(REGIONS_MAX), [contractTrace(1, region(REGIONS_MAX))])]),
+    ).rejects.toMatchObject({ code: 'too-large' });
+    expect((await index.locate([contractTraceId(1)]))[0]!.records).toHaveLength(REGIONS_MAX);
+    await index.close();
+  });
+
   test('calls of apply wait up to a limit', async () => {
     const index = await open(newFile());
     const record = contractRecord(WEST, []);
@@ -170,11 +185,11 @@ describe('sqlite index', () => {
   test('at most 100 bytes on disk for a trace and region, indexes included', async () => {
     const file = newFile();
     const index = await open(file);
-    const count = 20_000;
+    const count = 10_000;
     const regions = [HOME, WEST, EU];
-    for (let n = 0; n < count; n += 50) {
+    for (let n = 0; n < count; n += 250) {
       for (const region of regions) {
-        const traces = Array.from({ length: 50 }, (_, i) =>
+        const traces = Array.from({ length: 250 }, (_, i) =>
           contractTrace(n + i, region, {
             endUnixNano: contractTrace(n + i, region).startUnixNano + 48_211_907n,
             coverage: [
@@ -182,7 +197,7 @@ describe('sqlite index', () => {
               { key: 0x11aa22, service: 'orders', spanCount: 5, errorCount: 1 },
               { key: 0x77bb88, service: 'orders', spanCount: 1, errorCount: 0 },
             ],
-            blocks: region === HOME ? [`us-east-1/3/${n}/1763699735123007` as BlockId] : [],
+            blocks: region === HOME ? [`us-east-1/3/${n + (i >> 6)}/1763699735123007` as BlockId] : [],
           }),
         );
         const announced = traces.map((t) => ({ ...t, flags: 0, blocks: [], coverage: t.coverage.slice(0, 1) }));

@@ -4,7 +4,7 @@ import { type RegionId, type TraceId, traceIdBytes } from '../model/ids.js';
 import type { BlockId, FeedRecord, TraceMetadata } from '../model/metadata.js';
 import { MeridianError } from '../runtime/errors.js';
 import { BUCKET_MS, bucketOf, hashText, recordHash } from './digest.js';
-import { LOCATE_MAX } from './index-limits.js';
+import { BUCKET_PAGE_MAX, LOCATE_MAX } from './index-limits.js';
 import { joinMetadata } from './join.js';
 import type { TraceIndex } from './trace-index.js';
 
@@ -320,8 +320,9 @@ export function traceIndexContract(name: string, open: () => Promise<TraceIndex>
 
     test('a page that is none is refused', async () => {
       const index = await fresh();
+      expect(await index.bucket(WEST, 0, null, BUCKET_PAGE_MAX)).toEqual([]);
       await expect(index.bucket(WEST, 0, null, 0)).rejects.toBeInstanceOf(MeridianError);
-      await expect(index.bucket(WEST, 0, null, 1_000_000)).rejects.toMatchObject({ code: 'invalid' });
+      await expect(index.bucket(WEST, 0, null, BUCKET_PAGE_MAX + 1)).rejects.toMatchObject({ code: 'invalid' });
     });
   });
 }

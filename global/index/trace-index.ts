@@ -7,7 +7,11 @@ import type { CatalogueEntry, FeedRecord, TraceMetadata, Watermark } from '../mo
  * a replay of the feed, never an answer (routers ask every region when in doubt).
  */
 export interface TraceIndexWriter {
-  /** Joins the records in. Durable on resolve; idempotent; any order except that a feed partition's watermark comes after its records. */
+  /**
+   * Joins the records in: all of the call or, where it rejects (`unavailable`: retry later), possibly none. Durable on resolve; idempotent; any
+   * order except that a feed partition's watermark comes after its records, within a call or in a later one that begins
+   * when the earlier has resolved. Blocks are kept for the home region's records only.
+   */
   apply(records: readonly FeedRecord[]): Promise<void>;
 }
 
@@ -15,12 +19,22 @@ export interface TraceLocation {
   readonly traceId: TraceId;
   /** At most one per region, in order of region. */
   readonly records: readonly TraceMetadata[];
-  /** Per region that ever published one: the watermark of the trace's own `spans` partition there. */
+  /**
+   * Per region that published it, in order of region: the watermark of the trace's own `spans` partition there. Where the region's
+   * number of partitions has changed, the lowest of the partitions that the trace had.
+   */
   readonly watermarks: readonly Watermark[];
 }
 
 export interface TraceIndexReader {
-  /** One location per id, in the order of the ids (at most 1,000), in one round trip. */
+  /**
+   * One location per id, in the order of the ids (at most 1,000, else `invalid`), in one round trip; ids may repeat.
+   *
+   * The records and watermarks of a location are of one moment: where a watermark of region R is given, every record of the trace that R's feed
+   * held before that watermark has been joined in. So if R has a watermark here and no record, no span of the trace was appended
+   * in R before the watermark (by R's clock), except spans whose record expired: the index must be kept at least as long
+   * as the segments are. A region without a watermark here proves nothing. Rejects with `unavailable` when the index cannot be read.
+   */
   locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]>;
   /** Every watermark that is known. */
   watermarks(): Promise<readonly Watermark[]>;
@@ -53,7 +67,10 @@ export interface IndexDigests {
 }
 
 export interface TraceIndexRetention {
-  /** Forgets traces that ended before the time. */
+  /**
+   * Forgets traces all of whose records, of every region, ended before the time (a record that went alone would read as absence), and
+   * catalogue entries last seen before it. Resolves with the number of records.
+   */
   expire(beforeUnixNano: bigint): Promise<number>;
   /** Forgets everything, for a rebuild. */
   clear(): Promise<void>;

@@ -26,7 +26,7 @@ describe('round trip', () => {
         expect(rejected).toEqual([]);
         expect(normalized(officialDecode(tracesData))).toEqual(normalized(officialDecode(bytes)));
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
@@ -38,7 +38,7 @@ describe('round trip', () => {
         const { tracesData } = readOtlpJson(Buffer.from(json));
         expect(normalized(officialDecode(tracesData))).toEqual(normalized(officialDecode(Buffer.concat(encoded))));
       }),
-      { numRuns: 50 },
+      { numRuns: 20 },
     );
   });
 

@@ -85,6 +85,16 @@ describe('fields', () => {
     );
   });
 
+  test('text of every length, also where each character takes three bytes', () => {
+    for (const length of [0, 1, 23, 24, 42, 43, 127, 128, 1023, 1024, 5461, 5462, 16_384, 70_000]) {
+      for (const unit of ['a', 'ü', '€', '😀']) {
+        const text = unit.repeat(length);
+        const official = Buffer.from(Writer.create().uint32(10).string(text).finish());
+        expect(written((writer) => writer.stringField(1, text)).equals(official)).toBe(true);
+      }
+    }
+  });
+
   test('a lone surrogate becomes U+FFFD', () => {
     expect(written((writer) => writer.stringField(1, 'a\ud800b')).toString('utf8', 2)).toBe('a\ufffdb');
   });

@@ -32,8 +32,8 @@ const thrift: {
   TBufferedTransport: new (buffer: undefined, onFlush: (bytes: Buffer) => void) => object;
   TBinaryProtocol: ProtocolClass;
   TCompactProtocol: ProtocolClass;
+  Int64: new (bytes: Buffer) => object;
 } = require('thrift');
-const Int64: new (bytes: Buffer) => object = require('node-int64');
 
 const Type = {
   bool: 2,
@@ -68,6 +68,24 @@ export interface TestSpan {
 export interface TestBatch {
   process: { serviceName: string; tags?: readonly TestTag[] };
   spans: readonly TestSpan[];
+}
+
+export const PROTOCOLS = ['binary', 'compact'] as const;
+
+export const SPAN: TestSpan = {
+  traceIdLow: 0x8448_eb21_1c80_319cn,
+  traceIdHigh: 0x0af7_6519_16cd_43ddn,
+  spanId: 0x1122_3344_5566_7788n,
+  parentSpanId: 0n,
+  operationName: 'op',
+  flags: 1,
+  startTime: 1_700_000_000_000_001n,
+  duration: 5n,
+};
+
+/** A batch of spans that differ from `SPAN` in what is given. */
+export function batchOf(...spans: Partial<TestSpan>[]): TestBatch {
+  return { process: { serviceName: 'checkout' }, spans: spans.map((span) => ({ ...SPAN, ...span })) };
 }
 
 export interface BatchOptions {
@@ -231,5 +249,5 @@ class BatchWriter {
 function int64(value: bigint): object {
   const bytes = Buffer.alloc(8);
   bytes.writeBigInt64BE(BigInt.asIntN(64, value));
-  return new Int64(bytes);
+  return new thrift.Int64(bytes);
 }

@@ -35,9 +35,9 @@ export class AsciiScan {
   readonly #words: Int32Array;
   /** Position in the buffer of the first aligned word, 0 to 3. */
   readonly #base: number;
-  /** No byte in [#from, #high) is above 0x7f. */
+  /** No byte in [#from, #high) is above 0x7f, that at #high is (or the buffer ends there). -1 while nothing was searched. */
   #from = 0;
-  #high = 0;
+  #high = -1;
 
   constructor(buffer: Buffer) {
     this.#bytes = buffer;

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Registry } from 'prom-client';
 import type { TraceIndexWriter } from '../index/trace-index.js';
 import {
@@ -89,6 +90,8 @@ class LogApplier implements Applier {
   constructor(private readonly options: ApplierOptions) {
     this.#limits = { ...APPLIER_LIMITS, ...options.limits };
     this.#poison = new PoisonAccount(options.log);
+    // Every partition that waits listens to it.
+    setMaxListeners(0, this.#stopped.signal);
     this.#metrics = applierMetrics(options.registry, () => this.#lags());
   }
 
@@ -234,13 +237,13 @@ class LogApplier implements Applier {
       const [place, { message, sinceMs }] = waiting;
       return { part, state: 'down', detail: `waiting at ${place}: ${message}`, sinceMs };
     }
+    const holes = this.#poison.holeCount;
+    if (holes > 0) return { part, state: 'degraded', detail: `${holes} feed records could not be read` };
     const { home } = this.options;
     const lagMs = this.#lags().find(({ source }) => source === home)?.lagMs ?? 0;
     if (lagMs > this.#limits.lagDegradedMs) {
       return { part, state: 'degraded', detail: `the watermark of ${home} is ${Math.round(lagMs / 1000)} s old` };
     }
-    const holes = this.#poison.holeCount;
-    if (holes > 0) return { part, state: 'degraded', detail: `${holes} feed records could not be read` };
     return { part, state: 'ok' };
   }
 }

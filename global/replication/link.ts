@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { LogAppender, LogOffsets, LogReads } from '../log/span-log.js';
 import { TOPICS } from '../log/topics.js';
@@ -77,6 +78,8 @@ class PullLink implements Link {
     const { source, topics, registry, clock } = options;
     this.#limits = { ...LINK_LIMITS, ...options.limits };
     this.#sinceMs = clock.nowMs();
+    // Every partition listens to it.
+    setMaxListeners(0, this.#stopped.signal);
     const metrics = linkMetrics(registry, this);
     for (const { name: topic, partitions } of topics) {
       const labels = { source, topic };

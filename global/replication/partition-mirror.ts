@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { type LogAppender, type LogOffsets, type LogReads, type LogRecord, mirroredTopic } from '../log/span-log.js';
 import type { RegionId } from '../model/ids.js';
 import type { RegionFeed } from '../region-api/region-client.js';
@@ -87,6 +88,7 @@ export class PartitionMirror {
       await mayConnect();
       if (signal.aborted) return;
       const session = new AbortController();
+      setMaxListeners(0, session.signal);
       const end = () => session.abort();
       signal.addEventListener('abort', end, { once: true });
       this.#session = session;

@@ -8,12 +8,16 @@ import { MeridianError, messageOf } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
 import type { Service } from '../runtime/service.js';
 
-/** Records in one page of a bucket. */
-export const RECONCILE_PAGE_MAX = 1000;
-/** Pages of one bucket; a peer that never ends is left. */
-export const RECONCILE_PAGES_MAX = 100_000;
-/** Buckets that a peer may name for one region: about a century of hours. */
-export const RECONCILE_BUCKETS_MAX = 1_000_000;
+export interface ReconcileLimits {
+  /** Records in one page of a bucket (the region API gives at most 1,000). */
+  readonly pageRecords: number;
+  /** Pages of one bucket; a peer whose bucket does not end by then is left. */
+  readonly pagesMax: number;
+  /** Buckets that a peer may name for one region; it is left beyond that. */
+  readonly bucketsMax: number;
+}
+
+export const RECONCILE_LIMITS: ReconcileLimits = { pageRecords: 1000, pagesMax: 100_000, bucketsMax: 100_000 };
 /** A bucket that ended less than this ago may still change everywhere. */
 export const YOUNG_BUCKET_MS = 5 * 60_000;
 /** A young bucket differs as long as traffic flows, by what is on its way; it is compared only while it has no more records than this. */
@@ -36,6 +40,7 @@ export interface ReconcileOptions {
   /** Buckets that began before this are left alone: copies forget them at different moments. */
   readonly oldestMs?: number;
   readonly signal?: AbortSignal;
+  readonly limits?: Partial<ReconcileLimits>;
   /** Told after each differing bucket. */
   readonly progress?: (report: PeerReport, source: RegionId) => void;
 }
@@ -115,7 +120,8 @@ async function reconcileSource(
   const { index, oldestMs = 0 } = options;
   const call = callOptions(options);
   const theirs = await peer.client.indexDigests(source, call);
-  if (theirs.length > RECONCILE_BUCKETS_MAX) {
+  const { bucketsMax } = { ...RECONCILE_LIMITS, ...options.limits };
+  if (theirs.length > bucketsMax) {
     throw new MeridianError('too-large', `${peer.region} names ${theirs.length} buckets of ${source}`, 'never');
   }
   const ours = new Map((await own(index.digests(source))).map((digest) => [digest.bucketStartMs, digest]));
@@ -148,16 +154,13 @@ async function pullBucket(
   bucketStartMs: number,
   report: PeerReport,
 ): Promise<void> {
+  const { pageRecords, pagesMax } = { ...RECONCILE_LIMITS, ...options.limits };
   let after: TraceId | null = null;
-  for (let page = 0; page < RECONCILE_PAGES_MAX; page++) {
-    const traces = await peer.client.indexBucket(
-      source,
-      bucketStartMs,
-      after,
-      RECONCILE_PAGE_MAX,
-      callOptions(options),
-    );
+  // One page more than the limit: it must be the empty one.
+  for (let page = 0; page <= pagesMax; page++) {
+    const traces = await peer.client.indexBucket(source, bucketStartMs, after, pageRecords, callOptions(options));
     if (traces.length === 0) return;
+    if (page === pagesMax) break;
     for (const trace of traces) {
       if (trace.region !== source || (after !== null && trace.traceId <= after)) {
         throw new MeridianError(

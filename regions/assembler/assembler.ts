@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { mirroredTopic } from '../../global/log/span-log.js';
 import { GROUPS, TOPICS } from '../../global/log/topics.js';
 import { unixNanoToMs } from '../../global/model/time.js';
-import { messageOf } from '../../global/runtime/errors.js';
+import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import type { HealthCheck, PartHealth, Service } from '../../global/runtime/service.js';
 import { blockNumbers } from '../segments/block-id.js';
 import { NameTable } from '../segments/summarize.js';
@@ -48,6 +48,7 @@ class LogAssembler implements Assembler {
   readonly #workers = new Set<PartitionWorker>();
   #loops: Promise<void>[] = [];
   #subscription: { stop(): Promise<void> } | null = null;
+  #stopped: Promise<void> | null = null;
   #state: 'new' | 'running' | 'stopped' = 'new';
   #startedMs = 0;
   #trouble: { detail: string; atMs: number } | null = null;
@@ -129,9 +130,14 @@ class LogAssembler implements Assembler {
     ];
   }
 
-  async stop(): Promise<void> {
-    if (this.#state === 'running') this.#stopping.abort();
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
     this.#state = 'stopped';
+    this.#stopping.abort();
     await this.#subscription?.stop();
     await Promise.all(this.#loops);
   }
@@ -159,13 +165,17 @@ class LogAssembler implements Assembler {
     return { part, state: 'ok', detail: `${this.#workers.size} partitions, ${open} open traces` };
   }
 
-  /** Runs until the stop; a failure is shown and tried again. */
+  /** Runs until the stop; a foreign failure is shown and tried again. */
   async #every(ms: number, what: string, work: () => void | Promise<void>): Promise<void> {
     const { clock, logger } = this.#options;
     while (!this.#stopping.signal.aborted) {
       try {
         await work();
       } catch (error) {
+        if (!(error instanceof MeridianError)) {
+          this.#shared.onFatal(error);
+          return;
+        }
         this.#shared.troubled(`${what}: ${messageOf(error)}`);
         logger.warn({ err: error }, `${what} failed and is tried again`);
       }

@@ -1,6 +1,7 @@
 import type { LogReads } from '../../global/log/span-log.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { compareSearchPositions, type SearchPosition, type SearchRequest } from '../../global/model/query.js';
+import { joinTracesData } from '../../global/otlp/join.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { decodeBlock, readEncodedBlock } from '../segments/block-codec.js';
 import { matchSegment } from '../segments/match.js';
@@ -8,7 +9,7 @@ import type { Segment } from '../segments/segment.js';
 import type { SearchMatch, SearchPage } from '../store/segment-store.js';
 import type { HeldBlock, HeldSegment, HeldSegments } from './held-segments.js';
 import { NewestFirst } from './newest-first.js';
-import { concatExactly, type OpenTrace, type OpenTraces } from './open-traces.js';
+import type { OpenTrace, OpenTraces } from './open-traces.js';
 import type { LiveSegments } from './open-traces-reader.js';
 import { mayMatch } from './prefilter.js';
 
@@ -130,7 +131,7 @@ function segmentOf(trace: OpenTrace): Segment {
   return {
     ...openSegment(trace),
     metadata: trace.metadata,
-    payload: payloads.length === 1 ? Buffer.from(payloads[0]!) : concatExactly(payloads),
+    payload: payloads.length === 1 ? Buffer.from(payloads[0]!) : joinTracesData(payloads),
   };
 }
 

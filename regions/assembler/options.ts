@@ -68,6 +68,7 @@ export interface AssemblerOptions {
   /** The region in whose log this runs; where it differs from `source`, the mirrored `spans` topic is read. */
   readonly home: RegionId;
   readonly log: LogAppender & LogConsumers & LogOffsets & LogReads;
+  /** Of `spans` those of the source, of `segments` and `trace-metadata` those of the home. */
   readonly partitions: PartitionCounts;
   readonly policy: SamplingPolicy;
   readonly clock: Clock;

@@ -2,9 +2,9 @@ import { gzipSync } from 'node:zlib';
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
 import { MeridianError } from '../../global/runtime/errors.js';
-import { encodeSpans, startTestCollector, type TestCollector, testSpan } from './collector.fixture.js';
-import { MemoryAppender } from './memory-appender.js';
 import { traceService } from './otlp-grpc.js';
+import { MemoryAppender } from './testing/memory-appender.js';
+import { encodeSpans, startTestCollector, type TestCollector, testSpan } from './testing/test-collector.js';
 
 let running: TestCollector | null = null;
 const clients: Client[] = [];

@@ -2,7 +2,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
 import { LIMITS } from '../../global/model/limits.js';
 import { MeridianError } from '../../global/runtime/errors.js';
-import { encodeSpans, startTestCollector, type TestCollector, testSpan } from './collector.fixture.js';
+import { encodeSpans, startTestCollector, type TestCollector, testSpan } from './testing/test-collector.js';
 
 let running: TestCollector | null = null;
 
@@ -159,6 +159,17 @@ describe('OTLP/HTTP', () => {
     expect((await post(`${past.http}/v1/traces`, body)).status).toBe(413);
     const inflated = await post(`${past.http}/v1/traces`, gzipSync(body), { ...PROTOBUF, 'Content-Encoding': 'gzip' });
     expect([inflated.status, inflated.headers.get('retry-after')]).toEqual([413, null]);
+  });
+
+  test('a body far beyond the limit still gets its answer', async () => {
+    const { http } = await start({ requestBytesMax: 1_000_000 });
+    for (const body of [Buffer.alloc(3_900_000), new Blob([Buffer.alloc(3_900_000)]).stream()]) {
+      const init = { method: 'POST', body, headers: PROTOBUF, duplex: 'half' } as RequestInit;
+      const response = await fetch(`${http}/v1/traces`, init);
+      expect(response.status).toBe(413);
+      await response.arrayBuffer();
+    }
+    expect((await post(`${http}/v1/traces`, encodeSpans([testSpan(1)]))).status).toBe(200);
   });
 
   test('spans in a request, at the limit and one past it', async () => {

@@ -4,9 +4,9 @@ import { connect, type Socket } from 'node:net';
 import { Client, credentials } from '@grpc/grpc-js';
 import { Registry } from 'prom-client';
 import { afterEach, describe, expect, test } from 'vitest';
-import { encodeSpans, startTestCollector, type TestCollector, testSpan } from './collector.fixture.js';
-import { MemoryAppender } from './memory-appender.js';
 import { traceService } from './otlp-grpc.js';
+import { MemoryAppender } from './testing/memory-appender.js';
+import { encodeSpans, startTestCollector, type TestCollector, testSpan } from './testing/test-collector.js';
 
 let running: TestCollector | null = null;
 

@@ -15,7 +15,7 @@ import {
 } from '@opentelemetry/sdk-trace-node';
 import { afterEach, describe, expect, test } from 'vitest';
 import { MeridianError } from '../../global/runtime/errors.js';
-import { decodeSpans, type StoredSpan, startTestCollector, type TestCollector } from './collector.fixture.js';
+import { decodeSpans, type StoredSpan, startTestCollector, type TestCollector } from './testing/test-collector.js';
 
 /** CompressionAlgorithm.GZIP; the enum is in an inner package of the exporters, which take the text as well. */
 const gzip = 'gzip' as never;

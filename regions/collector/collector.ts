@@ -101,6 +101,7 @@ class ListeningCollector implements Collector {
   readonly #appendHealth: AppendHealth;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #region: RegionId;
   readonly #drainMs: number;
   readonly #grpc: OtlpGrpcListener;
   readonly #http: Record<'otlpHttp' | 'zipkin' | 'jaegerThrift', HttpListener>;
@@ -112,6 +113,7 @@ class ListeningCollector implements Collector {
     const { clock, logger, security, listen } = options;
     this.#clock = clock;
     this.#logger = logger;
+    this.#region = options.region;
     this.#drainMs = limits.drainMs;
     this.#state = { name: 'new', sinceMs: clock.nowMs() };
     const admission = new Admission(limits);
@@ -207,7 +209,7 @@ class ListeningCollector implements Collector {
       throw failed.reason;
     }
     this.#state = { name: 'listening', sinceMs: this.#clock.nowMs() };
-    this.#logger.info({ addresses: this.addresses }, 'collecting spans');
+    this.#logger.info({ region: this.#region, addresses: this.addresses }, 'collecting spans');
   }
 
   stop(): Promise<void> {

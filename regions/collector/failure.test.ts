@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { MeridianError } from '../../global/runtime/errors.js';
-import { failureOf, retryAfterSeconds, unsupportedMediaType } from './failure.js';
+import { ClientGone, failureOf, retryAfterSeconds, unsupportedMediaType } from './failure.js';
 
 const codes = (error: unknown) => {
   const { httpStatus, grpcStatus, retryAfterMs } = failureOf(error, 1500);
@@ -20,6 +20,10 @@ describe('failures', () => {
     ['configuration', 'never', [500, 13, undefined]],
   ] as const)('%s, retry %s', (code, retry, expected) => {
     expect(codes(new MeridianError(code, 'why', retry))).toEqual(expected);
+  });
+
+  test('a client that went away is no failure of ours', () => {
+    expect(failureOf(new ClientGone('gone'), 1500)).toMatchObject({ code: 'client-gone', httpStatus: 400 });
   });
 
   test('the error says when to come back, if it knows', () => {

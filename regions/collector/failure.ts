@@ -17,10 +17,14 @@ export interface Failure {
 }
 
 /** What can be wrong with a request before its body matters, or with us. */
-export type RequestCode = 'unknown-path' | 'method-not-allowed' | 'unsupported-media-type' | 'internal';
+export type RequestCode = 'client-gone' | 'unknown-path' | 'method-not-allowed' | 'unsupported-media-type' | 'internal';
+
+/** The client went away before its request was complete: nobody is there to be answered, and nothing of ours failed. */
+export class ClientGone extends Error {}
 
 /** gRPC status codes in use (google.rpc.Code). */
 export const GRPC = {
+  cancelled: 1,
   invalidArgument: 3,
   resourceExhausted: 8,
   unimplemented: 12,
@@ -38,6 +42,9 @@ const PERMANENT: Partial<Record<ErrorCode, readonly [httpStatus: number, grpcSta
 
 /** Maps whatever was thrown. A foreign error is ours: `internal`, without its text, which might show more than a client should see. */
 export function failureOf(error: unknown, retryAfterMsDefault: number): Failure {
+  if (error instanceof ClientGone) {
+    return { code: 'client-gone', httpStatus: 400, grpcStatus: GRPC.cancelled, message: error.message };
+  }
   if (!(error instanceof MeridianError)) {
     return {
       code: 'internal',

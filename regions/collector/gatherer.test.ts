@@ -5,7 +5,7 @@ import { MeridianError } from '../../global/runtime/errors.js';
 import { readSpansRecordInfo } from '../log/spans-record.js';
 import { BufferPool } from './buffer-pool.js';
 import { Gatherer, type GathererOptions, type PartitionPiece } from './gatherer.js';
-import { MemoryAppender, type PendingAppend } from './memory-appender.js';
+import { MemoryAppender, type PendingAppend } from './testing/memory-appender.js';
 
 function setUp(overrides: Partial<GathererOptions> = {}, manual = false) {
   const clock = new ManualClock(1_700_000_000_000);

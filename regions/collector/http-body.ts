@@ -4,6 +4,7 @@ import { createGunzip, createInflate } from 'node:zlib';
 import { MeridianError } from '../../global/runtime/errors.js';
 import type { Ticket } from './admission.js';
 import type { BufferPool, PooledBuffer } from './buffer-pool.js';
+import { ClientGone } from './failure.js';
 
 export interface BodyLimits {
   /** As sent. */
@@ -33,8 +34,8 @@ export function contentLengthOf(request: IncomingMessage): number | null {
 /**
  * Reads a body whole, inflating on the way, into memory from the pool; whoever gets it releases it. The ticket grows by every byte that
  * is held before it is held: a body of known length at once, others as they come. Throws `too-large` (never) beyond a limit, having
- * inflated no more than one chunk past it; `overloaded` (later) from the ticket; `malformed` for a broken compression; `unavailable`
- * where the client went away. On a throw the rest of the body is still unread: see `discardBody`.
+ * inflated no more than one chunk past it; `overloaded` (later) from the ticket; `malformed` for a broken compression; ClientGone
+ * where that is so. On a throw the rest of the body is still unread: see `discardBody`.
  */
 export function readBody(
   request: IncomingMessage,
@@ -173,7 +174,7 @@ function collect(
   };
   const closed = () => {
     if (request.complete) return;
-    settle(new MeridianError('unavailable', 'the client went away before its request was complete', 'later'));
+    settle(new ClientGone('the client went away before its request was complete'));
   };
   request.on('data', data);
   request.on('end', on.end);

@@ -109,6 +109,12 @@ function preflight(options: SpansHttpOptions, request: IncomingMessage, response
   discardBody(request, options.limits.requestBytesMax);
 }
 
+/**
+ * How much of a body that is refused is read all the same, in largest requests: closing at once would let the client see a reset
+ * connection in place of the answer, and send again what will never be taken.
+ */
+const DISCARDED_REQUESTS_MAX = 4;
+
 /** Answers a request whose body may not be read yet. */
 function refuse(
   options: SpansHttpOptions,
@@ -122,8 +128,8 @@ function refuse(
   if (response.destroyed || response.headersSent) return;
   for (const [name, value] of Object.entries(failure.headers ?? {})) response.setHeader(name, value);
   if (failure.retryAfterMs !== undefined) response.setHeader('Retry-After', retryAfterSeconds(failure.retryAfterMs));
-  const bytesMax = options.limits.requestBytesMax;
-  // A client that waits for `100 Continue` may never send its body, or sends more than is read: what follows is no request.
+  const bytesMax = options.limits.requestBytesMax * DISCARDED_REQUESTS_MAX;
+  // A client that waits for `100 Continue` may never send its body, and too large a body is not waited for: what follows is no request.
   if (request.headers.expect || (contentLengthOf(request) ?? 0) > bytesMax) response.setHeader('Connection', 'close');
   answer(response, write(failure));
   discardBody(request, bytesMax);

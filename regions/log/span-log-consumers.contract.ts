@@ -59,7 +59,11 @@ export function spanLogConsumersContract(
     test('a batch ends at its bytes, but holds at least one record', async (t) => {
       const { log, topic, group, join } = await withTopic(t, 1);
       const sizes = [10, 10, 10, 90, 10, 10];
-      await log.append(topic, 0, sizes.map((size, i) => textEntry(`${i}`.repeat(size))));
+      await log.append(
+        topic,
+        0,
+        sizes.map((size, i) => textEntry(`${i}`.repeat(size))),
+      );
       const member = await join({ group, topics: [topic], batchBytesMax: 30 });
       await member.until(() => member.taken().length === sizes.length);
       await member.stop();
@@ -119,14 +123,20 @@ export function spanLogConsumersContract(
       expect(offered).toEqual(['good', 'bad', 'bad', 'bad']);
       expect(member.ownerships).toHaveLength(3);
       expect(member.ownerships[0]!.closed).not.toBe(null);
-      expect(member.ownerships[1]!.assignment.startOffset).toBeGreaterThan(member.ownerships[0]!.assignment.startOffset);
+      expect(member.ownerships[1]!.assignment.startOffset).toBeGreaterThan(
+        member.ownerships[0]!.assignment.startOffset,
+      );
       await expect(member.ownerships[0]!.assignment.commit(1_000)).rejects.toMatchObject({ code: 'refused' });
       expect(member.broken).toEqual([]);
     });
 
     test('commits only grow, are told, and are where the next member begins', async (t) => {
       const { log, topic, group, join } = await withTopic(t, 2);
-      await log.append(topic, 0, ['a', 'b', 'c'].map((v) => textEntry(v)));
+      await log.append(
+        topic,
+        0,
+        ['a', 'b', 'c'].map((v) => textEntry(v)),
+      );
       expect(await log.committed(group, topic)).toEqual([null, null]);
       const first = await join({ group, topics: [topic], commits: false });
       await first.until(() => first.taken().length === 3);
@@ -201,7 +211,11 @@ export function spanLogConsumersContract(
         group,
         topics: [topic],
         onBatch: async (records) => {
-          await log.append(target, 0, texts(records).map((v) => textEntry(`${v}!`)));
+          await log.append(
+            target,
+            0,
+            texts(records).map((v) => textEntry(`${v}!`)),
+          );
         },
         onClose: async () => {
           await log.append(target, 0, [textEntry('closed')]);
@@ -215,7 +229,11 @@ export function spanLogConsumersContract(
 
     test('rewind sets the commit back and forth, but not under a member', async (t) => {
       const { log, topic, group, join } = await withTopic(t, 1);
-      await log.append(topic, 0, ['a', 'b', 'c'].map((v) => textEntry(v)));
+      await log.append(
+        topic,
+        0,
+        ['a', 'b', 'c'].map((v) => textEntry(v)),
+      );
       const first = await join({ group, topics: [topic] });
       await first.until(() => first.taken().length === 3);
       const [a, b, c] = first.taken();
@@ -232,7 +250,11 @@ export function spanLogConsumersContract(
 
     test('after a crash delivery goes on at the last commit', async (t) => {
       const { subject, log, topic, group, join } = await withTopic(t, 1);
-      await log.append(topic, 0, ['a', 'b', 'c'].map((v) => textEntry(v)));
+      await log.append(
+        topic,
+        0,
+        ['a', 'b', 'c'].map((v) => textEntry(v)),
+      );
       const first = await join({ group, topics: [topic], commits: false });
       await first.until(() => first.taken().length === 3);
       await first.ownerships[0]!.assignment.commit(first.taken()[1]!.offset);

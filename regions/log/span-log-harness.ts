@@ -106,7 +106,8 @@ export interface MemberOptions extends Partial<LogSubscription> {
 export class Member {
   readonly ownerships: Ownership[] = [];
   /** Batches in the order in which they were taken. */
-  readonly batches: { readonly topic: string; readonly partition: number; readonly records: readonly LogRecord[] }[] = [];
+  readonly batches: { readonly topic: string; readonly partition: number; readonly records: readonly LogRecord[] }[] =
+    [];
   /** Rules that were broken. A test expects none. */
   readonly broken: string[] = [];
   #subscription: { stop(): Promise<void> } | null = null;

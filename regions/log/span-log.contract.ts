@@ -31,7 +31,11 @@ export function spanLogContract(name: string, open: OpenLog, options: ContractOp
       await log.ensure([topicOf(topic, 2)]);
       const every = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
       const entries: LogEntry[] = [
-        { key: every, value: every, headers: { meridian: every, 'ümlaut-😀': Buffer.from('x'), empty: Buffer.alloc(0) } },
+        {
+          key: every,
+          value: every,
+          headers: { meridian: every, 'ümlaut-😀': Buffer.from('x'), empty: Buffer.alloc(0) },
+        },
         { key: null, value: Buffer.from('no key'), headers: {} },
         { key: Buffer.from('k'), value: Buffer.alloc(0), headers: {} },
         { key: Buffer.from('k'), value: Buffer.alloc(300_001, 'large'), headers: { h: Buffer.from([0]) } },
@@ -96,7 +100,7 @@ export function spanLogContract(name: string, open: OpenLog, options: ContractOp
       }
       const records = await readAll(log, topic, 0);
       expect(texts(records)).toEqual(['first!', 'second', 'third.']);
-      expect(records.map((r) => Buffer.from(r.headers['h']!).toString())).toEqual(['first!', 'second', 'third.']);
+      expect(records.map((r) => Buffer.from(r.headers.h!).toString())).toEqual(['first!', 'second', 'third.']);
     });
 
     test('an unknown topic or partition is refused by name', async (t) => {
@@ -124,7 +128,11 @@ export function spanLogContract(name: string, open: OpenLog, options: ContractOp
       const { log, name } = await start(t);
       const topic = name('reads');
       await log.ensure([topicOf(topic, 1)]);
-      await log.append(topic, 0, ['0123456789', 'abcdefghij', 'ABCDEFGHIJ'].map((v) => textEntry(v)));
+      await log.append(
+        topic,
+        0,
+        ['0123456789', 'abcdefghij', 'ABCDEFGHIJ'].map((v) => textEntry(v)),
+      );
       const [first, second, third] = await readAll(log, topic, 0);
       expect(texts(await log.read(topic, 0, first!.offset, 1))).toEqual(['0123456789']);
       const some = texts(await log.read(topic, 0, first!.offset, 25));

@@ -10,6 +10,7 @@ const CATALOG_VERSION = 1;
 /** The topics and the groups' commits, in `log.db`. Its exclusive lock keeps a second process away from the folder. */
 export class SqliteCatalog {
   readonly #db: DatabaseSyncInstance;
+  readonly #putCommit;
 
   constructor(folder: string) {
     const path = join(folder, 'log.db');
@@ -17,6 +18,7 @@ export class SqliteCatalog {
     try {
       this.#db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; PRAGMA journal_mode = WAL');
       this.#prepare(path);
+      this.#putCommit = this.#db.prepare('INSERT OR REPLACE INTO commits VALUES(?, ?, ?, ?)');
     } catch (error) {
       this.#db.close();
       if (sqliteCodeName(error) !== 'SQLITE_BUSY') throw error;
@@ -71,9 +73,8 @@ export class SqliteCatalog {
   }
 
   putCommits(commits: readonly CommitRow[]): void {
-    const put = this.#db.prepare('INSERT OR REPLACE INTO commits VALUES(?, ?, ?, ?)');
     this.#transaction(() => {
-      for (const row of commits) put.run(...row);
+      for (const row of commits) this.#putCommit.run(...row);
     });
   }
 

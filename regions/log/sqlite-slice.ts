@@ -229,7 +229,7 @@ export class Slice {
     try {
       this.#db.exec('PRAGMA journal_mode = DELETE');
     } catch {}
-    this.#db.close();
+    this.close();
   }
 
   /** Bytes on disk that the slice may grow to; SQLite fails with SQLITE_FULL beyond. */
@@ -243,6 +243,7 @@ export class Slice {
   }
 
   close(): void {
+    this.#db.exec('PRAGMA shrink_memory');
     this.#db.close();
   }
 
@@ -274,10 +275,10 @@ export class Slice {
 
 function openDatabase(path: string): DatabaseSyncInstance {
   const db = new DatabaseSync(path);
-  // Exclusive: the thread is the only user, so the WAL needs no shared memory. Checkpoints are ours to time.
+  // Checkpoints are ours to time. No exclusive locking mode: a closed connection keeps its locks until its statements are
+  // garbage, for they cannot be finalized by hand.
   db.exec(`
     PRAGMA page_size = ${PAGE_BYTES};
-    PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA synchronous = FULL;
     PRAGMA wal_autocheckpoint = 0;
     PRAGMA cache_size = -4096;

@@ -2,6 +2,7 @@ import type { RegionId } from '../../global/model/ids.js';
 import type { BlockId } from '../../global/model/metadata.js';
 import { maxNano, minNano, msToUnixNano } from '../../global/model/time.js';
 import type { Block } from '../segments/segment.js';
+import { encodeStarts } from './segment-starts.js';
 import { buildTermFilter, TermSet } from './term-filter.js';
 import { addSegmentTerms, type SpanBounds } from './terms.js';
 
@@ -14,6 +15,8 @@ export interface BlockEntry {
   readonly filter: Uint8Array;
   /** `traceKey` of each of its traces, once. */
   readonly traceKeys: readonly number[];
+  /** `encodeStarts` of its segments. */
+  readonly starts: Uint8Array;
   /** Of segments, as search orders them. */
   readonly startUnixNanoMin: bigint;
   readonly startUnixNanoMax: bigint;
@@ -48,6 +51,11 @@ export function blockEntry(block: Block, bytes: Uint8Array): BlockEntry {
     bytes,
     filter: buildTermFilter(terms),
     traceKeys: [...traceKeys],
+    starts: encodeStarts(
+      block.segments.map(({ metadata }) => metadata.startUnixNano),
+      startUnixNanoMin,
+      startUnixNanoMax,
+    ),
     startUnixNanoMin,
     startUnixNanoMax,
     spanStartUnixNanoMax: bounds.startUnixNanoMax,

@@ -5,7 +5,8 @@ import { decodeBlock, readEncodedBlock } from '../segments/block-codec.js';
 import type { Block } from '../segments/segment.js';
 import type { BlockCache } from './block-cache.js';
 import { traceKey } from './block-entry.js';
-import type { PackCandidate, PackConditions, PackListing, PackPlace } from './search-walk.js';
+import type { PackCandidate, PackConditions, PackListing } from './search-walk.js';
+import { latestStartUpTo } from './segment-starts.js';
 import { fromStored, GENERATION_BITS, SLOT_MASK, toStored } from './store-database.js';
 import { asBuffer } from './store-engine.js';
 
@@ -15,8 +16,9 @@ export const LISTING_PACKS = 256;
 interface PackRow {
   readonly pack: bigint;
   readonly start_max: bigint;
-  readonly filter: Uint8Array | null;
-  readonly moves: bigint;
+  readonly start_min: bigint;
+  readonly starts: Uint8Array;
+  readonly may_match: bigint;
 }
 
 /** The reading side of the tables: a connection of its own, on the caller's thread. Every statement sees what was committed before it. */
@@ -75,50 +77,83 @@ export class PackReader {
 
   /** The packs of a source in the order of a search, for conditions that their columns can tell. */
   listing(source: RegionId, conditions: PackConditions, traceIds: readonly TraceId[] | null): PackListing {
-    if (traceIds) return this.#listingOfTraces(source, conditions, traceIds);
-    return {
-      next: (after) => this.#list(source, conditions, after),
+    const number = this.#source(source);
+    const shared = {
       moves: () => this.moves(),
-      load: (pack) => this.load(pack),
+      filter: (pack: number) =>
+        (this.#statements.filter.get(pack) as { filter: Uint8Array } | undefined)?.filter ?? null,
+      load: (pack: number) => this.load(pack),
+    };
+    const end = { candidates: [], last: null };
+    if (number === null) return { ...shared, overlapping: async () => [], next: () => end };
+    if (traceIds) {
+      return { ...shared, overlapping: async () => this.#ofTraces(source, conditions, traceIds), next: () => end };
+    }
+    return {
+      ...shared,
+      overlapping: () => this.#overlapping(number, conditions),
+      next: (after) => this.#next(number, conditions, after),
     };
   }
 
-  #list(source: RegionId, conditions: PackConditions, after: PackPlace | null) {
-    const number = this.#source(source);
-    if (number === null) return { candidates: [], last: null, moves: this.moves() };
-    const startMax = after ? toStored(after.startUnixNanoMax) : (1n << 63n) - 1n;
-    const rows = this.#statements.list.all(
+  #next(source: bigint, conditions: PackConditions, after: PackCandidate | null) {
+    const reach = toStored(after?.reachUnixNano ?? conditions.segmentStartUnixNanoMax);
+    const rows = this.#statements.below.all(
       ...storedConditions(conditions),
-      number,
-      startMax,
-      startMax,
+      source,
+      reach,
+      reach,
       after?.pack ?? Number.MAX_SAFE_INTEGER,
       LISTING_PACKS,
     ) as unknown as PackRow[];
-    const last = rows.length < LISTING_PACKS ? null : placeOf(rows[rows.length - 1]!);
+    const candidateOf = (row: PackRow) => ({ pack: Number(row.pack), reachUnixNano: fromStored(row.start_max) });
     return {
-      candidates: rows.filter((row) => row.filter !== null).map(candidateOf),
-      last,
-      moves: rows[0] ? Number(rows[0].moves) : this.moves(),
+      candidates: rows.filter((row) => row.may_match).map(candidateOf),
+      last: rows.length < LISTING_PACKS ? null : candidateOf(rows[rows.length - 1]!),
     };
   }
 
-  #listingOfTraces(source: RegionId, conditions: PackConditions, traceIds: readonly TraceId[]): PackListing {
-    return {
-      next: () => {
-        const moves = this.moves();
-        const packs = new Set(traceIds.flatMap((traceId) => this.packsOfTrace(source, traceId)));
-        const candidates: PackCandidate[] = [];
-        for (const pack of packs) {
-          const row = this.#statements.one.get(...storedConditions(conditions), pack) as unknown as PackRow | undefined;
-          if (row?.filter) candidates.push(candidateOf(row));
+  /** Packs with segments on both sides of the limit: those of an extent below 2^n have their newest less than that above it. */
+  async #overlapping(source: bigint, conditions: PackConditions): Promise<PackCandidate[]> {
+    const limit = conditions.segmentStartUnixNanoMax;
+    const candidates: PackCandidate[] = [];
+    for (let level = -1; ; ) {
+      const next = this.#statements.nextLevel.get(source, level) as { level: bigint | null };
+      if (next.level === null) break;
+      level = Number(next.level);
+      const top = toStored(limit + (1n << BigInt(level)));
+      let place: { start_max: bigint; pack: bigint } = { start_max: top, pack: 1n << 62n };
+      for (;;) {
+        const rows = this.#statements.across.all(
+          ...storedConditions(conditions),
+          source,
+          level,
+          toStored(limit),
+          place.start_max,
+          place.start_max,
+          place.pack,
+          LISTING_PACKS,
+        ) as unknown as PackRow[];
+        for (const row of rows) {
+          const candidate = row.may_match ? reaching(row, limit) : null;
+          if (candidate) candidates.push(candidate);
         }
-        candidates.sort((a, b) => (a.startUnixNanoMax < b.startUnixNanoMax ? 1 : -1));
-        return { candidates, last: null, moves };
-      },
-      moves: () => this.moves(),
-      load: (pack) => this.load(pack),
-    };
+        if (rows.length < LISTING_PACKS) break;
+        place = rows[rows.length - 1]!;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
+    }
+    return candidates.sort(byReach);
+  }
+
+  #ofTraces(source: RegionId, conditions: PackConditions, traceIds: readonly TraceId[]): PackCandidate[] {
+    const candidates: PackCandidate[] = [];
+    for (const pack of new Set(traceIds.flatMap((traceId) => this.packsOfTrace(source, traceId)))) {
+      const row = this.#statements.one.get(...storedConditions(conditions), pack) as unknown as PackRow | undefined;
+      const candidate = row?.may_match ? reaching(row, conditions.segmentStartUnixNanoMax) : null;
+      if (candidate) candidates.push(candidate);
+    }
+    return candidates.sort(byReach);
   }
 
   #source(name: RegionId): bigint | null {
@@ -131,21 +166,21 @@ export class PackReader {
   }
 }
 
-function placeOf(row: PackRow): PackPlace {
-  return { startUnixNanoMax: fromStored(row.start_max), pack: Number(row.pack) };
+/** Null where all its segments start later. */
+function reaching(row: PackRow, limit: bigint): PackCandidate | null {
+  const min = fromStored(row.start_min);
+  if (min > limit) return null;
+  const reachUnixNano = latestStartUpTo(limit, row.starts, min, fromStored(row.start_max));
+  return { pack: Number(row.pack), reachUnixNano };
 }
 
-function candidateOf(row: PackRow): PackCandidate {
-  return { ...placeOf(row), filter: row.filter! };
+function byReach(a: PackCandidate, b: PackCandidate): number {
+  if (a.reachUnixNano !== b.reachUnixNano) return a.reachUnixNano > b.reachUnixNano ? -1 : 1;
+  return b.pack - a.pack;
 }
 
-function storedConditions(conditions: PackConditions): [bigint, bigint, bigint, number] {
-  return [
-    toStored(conditions.segmentStartUnixNanoMax),
-    toStored(conditions.spanStartUnixNanoMin),
-    toStored(conditions.durationNanoMin),
-    conditions.kinds,
-  ];
+function storedConditions(conditions: PackConditions): [bigint, bigint, number] {
+  return [toStored(conditions.spanStartUnixNanoMin), toStored(conditions.durationNanoMin), conditions.kinds];
 }
 
 function prepareStatements(db: DatabaseSyncInstance) {
@@ -154,9 +189,8 @@ function prepareStatements(db: DatabaseSyncInstance) {
     statement.setReadBigInts(true);
     return statement;
   };
-  // The filter of a pack that the columns rule out is not read: it lies on a page of its own.
-  const columns = `pack, start_max, (SELECT value FROM counters WHERE name = 'moves') AS moves,
-    CASE WHEN start_min <= ? AND span_start_max >= ? AND duration_max >= ? AND (kinds & ?) <> 0 THEN filter END AS filter`;
+  const mayMatch = '(span_start_max >= ? AND duration_max >= ? AND (kinds & ?) <> 0) AS may_match';
+  const columns = `${mayMatch}, pack, start_max, start_min, starts`;
   return {
     source: prepare('SELECT source FROM sources WHERE name = ?'),
     moves: prepare("SELECT value FROM counters WHERE name = 'moves'"),
@@ -164,10 +198,17 @@ function prepareStatements(db: DatabaseSyncInstance) {
     packOfBlock: prepare('SELECT pack FROM blocks WHERE id = ?'),
     extent: prepare('SELECT (SELECT min(pack) FROM packs) AS oldest, (SELECT max(pack) FROM packs) AS newest'),
     slots: prepare('SELECT slot FROM traces WHERE generation = ? AND trace_key = ?'),
+    filter: prepare('SELECT filter FROM packs WHERE pack = ?'),
     one: prepare(`SELECT ${columns} FROM packs WHERE pack = ?`),
-    list: prepare(
-      `SELECT ${columns} FROM packs INDEXED BY packs_by_start
+    below: prepare(
+      `SELECT ${mayMatch}, pack, start_max FROM packs INDEXED BY packs_by_start
        WHERE source = ? AND start_max <= ? AND (start_max < ? OR pack < ?)
+       ORDER BY start_max DESC, pack DESC LIMIT ?`,
+    ),
+    nextLevel: prepare('SELECT min(extent_level) AS level FROM packs WHERE source = ? AND extent_level > ?'),
+    across: prepare(
+      `SELECT ${columns} FROM packs INDEXED BY packs_by_extent
+       WHERE source = ? AND extent_level = ? AND start_max > ? AND start_max <= ? AND (start_max < ? OR pack < ?)
        ORDER BY start_max DESC, pack DESC LIMIT ?`,
     ),
   };

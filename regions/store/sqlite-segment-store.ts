@@ -113,7 +113,7 @@ class Store implements SqliteSegmentStore {
   async search(request: SearchRequest, signal: AbortSignal): Promise<SearchPage> {
     this.#open('search');
     checkRequest(request);
-    const work: SearchWork = { packsListed: 0, packsInflated: 0, segmentsVerified: 0 };
+    const work: SearchWork = { packsListed: 0, packsInflated: 0 };
     const { clock } = this.#options;
     const startMs = clock.monotonicMs();
     const page = await readingFrom(`search ${request.source} in the segment store`, () => {

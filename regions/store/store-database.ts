@@ -30,10 +30,13 @@ const SCHEMA = `
     duration_max INTEGER NOT NULL,
     kinds INTEGER NOT NULL,
     newest INTEGER NOT NULL,
+    extent_level INTEGER NOT NULL,
+    starts BLOB NOT NULL,
     filter BLOB NOT NULL,
     bytes BLOB NOT NULL
   );
   CREATE INDEX packs_by_start ON packs (source, start_max);
+  CREATE INDEX packs_by_extent ON packs (source, extent_level, start_max);
   CREATE INDEX packs_by_newest ON packs (newest);
   CREATE TABLE blocks (id TEXT PRIMARY KEY, pack INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE traces (

@@ -87,7 +87,12 @@ export class StoreEngine {
     this.#closed = true;
     await this.#compacting;
     this.#commit();
-    this.#db.close();
+    try {
+      // A reader's connection that is not collected yet would keep SQLite from doing this by itself.
+      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+    } finally {
+      this.#db.close();
+    }
   }
 
   #scheduleCommit(): void {
@@ -148,7 +153,6 @@ export class StoreEngine {
       segments.push(...block.segments);
     }
     if (members.length < 2) return;
-    // In the order of traces: segments that a quiet region cut from one trace compress better side by side.
     const { source, ids } = members[0]!;
     const encoded = await encodeBlock({ id: ids[0]!, source, segments });
     const entry = {

@@ -2,6 +2,7 @@ import type { DatabaseSyncInstance, StatementSyncInstance } from '@photostructur
 import type { RegionId } from '../../global/model/ids.js';
 import type { BlockId } from '../../global/model/metadata.js';
 import type { BlockEntry } from './block-entry.js';
+import { extentLevel } from './segment-starts.js';
 import { fromStored, GENERATION_BITS, SLOT_MASK, toStored } from './store-database.js';
 
 /** A pack that is small enough to be packed together with others. */
@@ -109,6 +110,8 @@ export class StoreTables {
       toStored(entry.durationNanoMax),
       entry.kinds,
       toStored(entry.newestUnixNano),
+      extentLevel(entry.startUnixNanoMin, entry.startUnixNanoMax),
+      entry.starts,
       entry.filter,
       entry.bytes,
     );
@@ -165,8 +168,8 @@ function prepareStatements(db: DatabaseSyncInstance) {
     bytes: prepare('SELECT bytes FROM packs WHERE pack = ?'),
     smallPacks,
     insertPack: prepare(
-      `INSERT INTO packs (source, start_max, start_min, span_start_max, duration_max, kinds, newest, filter, bytes)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO packs (source, start_max, start_min, span_start_max, duration_max, kinds, newest, extent_level, starts, filter, bytes)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     insertBlock: prepare(
       'INSERT INTO blocks (id, pack) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET pack = excluded.pack',

@@ -1,18 +1,19 @@
 /**
- * A Bloom filter over terms that are known by two 32-bit hashes (Kirsch and Mitzenmacher: the i-th place is `h1 + i * h2`), reduced to the
- * filter's size by multiplication (Lemire). The stored form is the bits and nothing else; the figures below belong to the
- * store's format version.
+ * A Bloom filter over terms that are known by a 32-bit hash; the places follow from it and a second one that is mixed out of it (Kirsch
+ * and Mitzenmacher: the i-th place is `h1 + i * h2`), reduced to the filter's size by multiplication (Lemire). The stored form is
+ * the bits and nothing else; the figures below belong to the store's format version.
  */
 const HASHES = 7;
 /** False positives: about 0.8 in 100. */
 const BITS_PER_TERM = 10;
+const FILTER_BYTES_MIN = 8;
 
 export function buildTermFilter(terms: TermSet): Uint8Array {
-  const filter = new Uint8Array(Math.max(8, Math.ceil((terms.size * BITS_PER_TERM) / 8)));
+  const filter = new Uint8Array(Math.max(FILTER_BYTES_MIN, Math.ceil((terms.size * BITS_PER_TERM) / 8)));
   const bits = filter.length * 8;
-  terms.forEach((h1, h2) => {
-    const step = h2 | 1;
-    for (let i = 0, h = h1; i < HASHES; i++, h = (h + step) | 0) {
+  terms.forEach((term) => {
+    const step = secondHash(term);
+    for (let i = 0, h = term; i < HASHES; i++, h = (h + step) | 0) {
       const bit = Math.floor(((h >>> 0) * bits) / 0x1_0000_0000);
       filter[bit >>> 3]! |= 1 << (bit & 7);
     }
@@ -21,69 +22,67 @@ export function buildTermFilter(terms: TermSet): Uint8Array {
 }
 
 /** Whether the term may be in the filter; false is a proof that it is not. */
-export function mayHoldTerm(filter: Uint8Array, term: TermHash): boolean {
+export function mayHoldTerm(filter: Uint8Array, term: number): boolean {
   const bits = filter.length * 8;
-  const step = term.h2 | 1;
-  for (let i = 0, h = term.h1; i < HASHES; i++, h = (h + step) | 0) {
+  const step = secondHash(term);
+  for (let i = 0, h = term; i < HASHES; i++, h = (h + step) | 0) {
     const bit = Math.floor(((h >>> 0) * bits) / 0x1_0000_0000);
     if ((filter[bit >>> 3]! & (1 << (bit & 7))) === 0) return false;
   }
   return true;
 }
 
-export interface TermHash {
-  readonly h1: number;
-  readonly h2: number;
+function secondHash(term: number): number {
+  let h = Math.imul(term ^ 0x7feb352d, 0x9e3779b1);
+  h = Math.imul(h ^ (h >>> 15), 0x846ca68b);
+  return (h ^ (h >>> 16)) | 1;
 }
 
-/** A set of hash pairs: open addressing, no object per entry. */
+/** A set of 32-bit integers: open addressing, no object per entry. */
 export class TermSet {
   #slots: Int32Array;
-  #used = 0;
   #mask: number;
+  #used = 0;
+  /** Zero marks a free slot. */
+  #hasZero = false;
 
   constructor(capacity = 1024) {
     let slots = 16;
     while (slots < capacity * 2) slots *= 2;
-    this.#slots = new Int32Array(slots * 2);
+    this.#slots = new Int32Array(slots);
     this.#mask = slots - 1;
   }
 
   get size(): number {
-    return this.#used;
+    return this.#used + (this.#hasZero ? 1 : 0);
   }
 
-  add(h1: number, h2: number): void {
-    // The pair (0, 0) marks a free slot.
-    const second = h1 === 0 && h2 === 0 ? 1 : h2;
-    let at = (h1 ^ (h1 >>> 15)) & this.#mask;
-    for (;;) {
-      const a = this.#slots[at * 2]!;
-      const b = this.#slots[at * 2 + 1]!;
-      if (a === h1 && b === second) return;
-      if (a === 0 && b === 0) break;
+  add(term: number): void {
+    const wanted = term | 0;
+    if (wanted === 0) {
+      this.#hasZero = true;
+      return;
+    }
+    const slots = this.#slots;
+    let at = wanted & this.#mask;
+    for (let held = slots[at]!; held !== 0; held = slots[at]!) {
+      if (held === wanted) return;
       at = (at + 1) & this.#mask;
     }
-    this.#slots[at * 2] = h1;
-    this.#slots[at * 2 + 1] = second;
+    slots[at] = wanted;
     if (++this.#used * 2 > this.#mask) this.#grow();
   }
 
-  forEach(visit: (h1: number, h2: number) => void): void {
-    for (let i = 0; i < this.#slots.length; i += 2) {
-      const h1 = this.#slots[i]!;
-      const h2 = this.#slots[i + 1]!;
-      if (h1 !== 0 || h2 !== 0) visit(h1, h2);
-    }
+  forEach(visit: (term: number) => void): void {
+    if (this.#hasZero) visit(0);
+    for (const term of this.#slots) if (term !== 0) visit(term);
   }
 
   #grow(): void {
     const old = this.#slots;
     this.#slots = new Int32Array(old.length * 2);
-    this.#mask = this.#slots.length / 2 - 1;
+    this.#mask = this.#slots.length - 1;
     this.#used = 0;
-    for (let i = 0; i < old.length; i += 2) {
-      if (old[i] !== 0 || old[i + 1] !== 0) this.add(old[i]!, old[i + 1]!);
-    }
+    for (const term of old) if (term !== 0) this.add(term);
   }
 }

@@ -4,75 +4,53 @@ import { forEachSpan } from '../../global/otlp/scan.js';
 import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
 import type { Segment } from '../segments/segment.js';
 import { UNKNOWN_SERVICE } from '../segments/summarize.js';
-import type { TermHash, TermSet } from './term-filter.js';
+import type { TermSet } from './term-filter.js';
 
 /**
- * Terms: what a search can look for in a block before inflating it. A term is a kind and one or two texts, hashed to 64 bits (two FNV-1a
- * walks with different constants, mixed as murmur3 finishes). They name candidates only; conditions are verified on the payload.
+ * Terms: what a search can look for in a block before inflating it. A term is a kind and one or two texts, hashed to 32 bits (FNV-1a,
+ * mixed as murmur3 finishes). They name candidates only; conditions are verified on the payload.
  */
 const TermKind = { service: 1, serviceOperation: 2, operation: 3, attribute: 4, errorOfService: 5, error: 6 } as const;
 
-let h1 = 0;
-let h2 = 0;
-
-function begin(kind: number): void {
-  h1 = 0x811c9dc5 ^ kind;
-  h2 = 0x2f0b4c47 + Math.imul(kind, 0x9e3779b1);
-}
-
-function addByte(byte: number): void {
-  h1 = Math.imul(h1 ^ byte, 0x01000193);
-  h2 = Math.imul(h2 ^ byte, 0x5bd1e995);
-  h2 ^= h2 >>> 15;
-}
-
-function addRange(buffer: Buffer, start: number, end: number): void {
-  let a = h1;
-  let b = h2;
-  for (let i = start; i < end; i++) {
-    const byte = buffer[i]!;
-    a = Math.imul(a ^ byte, 0x01000193);
-    b = Math.imul(b ^ byte, 0x5bd1e995);
-    b ^= b >>> 15;
-  }
-  h1 = a;
-  h2 = b;
-}
-
-function addText(text: string): void {
-  const bytes = Buffer.from(text);
-  addRange(bytes, 0, bytes.length);
-}
-
+const FNV_OFFSET = 0x811c9dc5;
+const FNV_PRIME = 0x01000193;
 /** Between two texts; no UTF-8 holds this byte. */
 const SEPARATOR = 0xff;
 
-function finish(): void {
-  h1 = mix(h1 ^ Math.imul(h2, 0x9e3779b1));
-  h2 = mix(h2 ^ h1);
+function begin(kind: number): number {
+  return Math.imul(FNV_OFFSET ^ kind, FNV_PRIME);
 }
 
-function mix(value: number): number {
-  let h = value ^ (value >>> 16);
+function addByte(hash: number, byte: number): number {
+  return Math.imul(hash ^ byte, FNV_PRIME);
+}
+
+function addRange(hash: number, buffer: Buffer, start: number, end: number): number {
+  let h = hash;
+  for (let i = start; i < end; i++) h = Math.imul(h ^ buffer[i]!, FNV_PRIME);
+  return h;
+}
+
+function addText(hash: number, text: string): number {
+  const bytes = Buffer.from(text);
+  return addRange(hash, bytes, 0, bytes.length);
+}
+
+function finish(hash: number): number {
+  let h = hash ^ (hash >>> 16);
   h = Math.imul(h, 0x85ebca6b);
   h ^= h >>> 13;
   h = Math.imul(h, 0xc2b2ae35);
   return h ^ (h >>> 16);
 }
 
-function hashOf(kind: number, first: string, second?: string): TermHash {
-  begin(kind);
-  addText(first);
-  if (second !== undefined) {
-    addByte(SEPARATOR);
-    addText(second);
-  }
-  finish();
-  return { h1, h2 };
+function hashOf(kind: number, first: string, second?: string): number {
+  const h = addText(begin(kind), first);
+  return finish(second === undefined ? h : addText(addByte(h, SEPARATOR), second));
 }
 
 /** The terms that every block with a match holds; the least frequent kinds first. */
-export function queryTerms(query: SpanQuery): readonly TermHash[] {
+export function queryTerms(query: SpanQuery): readonly number[] {
   const { service, operation, attributes, error } = query;
   const terms = attributes.map(({ key, value }) => hashOf(TermKind.attribute, key, value));
   if (service !== undefined && operation !== undefined) {
@@ -106,18 +84,13 @@ export function addSegmentTerms(segment: Segment, terms: TermSet, bounds: SpanBo
   const addAttribute = (keyStart: number, keyEnd: number, valueStart: number, valueEnd: number): undefined => {
     if (valueStart === valueEnd) return;
     const textAt = stringValueAt(payload, valueStart, valueEnd);
-    begin(TermKind.attribute);
-    addRange(payload, keyStart, keyEnd);
-    addByte(SEPARATOR);
+    const key = addByte(addRange(begin(TermKind.attribute), payload, keyStart, keyEnd), SEPARATOR);
     if (textAt >= 0) {
-      addRange(payload, textAt, valueEnd);
+      terms.add(finish(addRange(key, payload, textAt, valueEnd)));
     } else {
       const text = attributeValueText(payload, valueStart, valueEnd);
-      if (text === null) return;
-      addText(text);
+      if (text !== null) terms.add(finish(addText(key, text)));
     }
-    finish();
-    terms.add(h1, h2);
   };
   forEachSpan(payload, (span) => {
     if (span.resourceStart !== resourceStart) {
@@ -155,35 +128,20 @@ export function kindBit(kind: number): number {
 
 const UNKNOWN = Buffer.from(UNKNOWN_SERVICE);
 
-function addService({ buffer, serviceStart, serviceEnd }: SpanRef): void {
-  if (serviceStart === serviceEnd) addRange(UNKNOWN, 0, UNKNOWN.length);
-  else addRange(buffer, serviceStart, serviceEnd);
+function addService(hash: number, { buffer, serviceStart, serviceEnd }: SpanRef): number {
+  if (serviceStart === serviceEnd) return addRange(hash, UNKNOWN, 0, UNKNOWN.length);
+  return addRange(hash, buffer, serviceStart, serviceEnd);
 }
 
 function addSpanTerms(span: SpanRef, terms: TermSet): void {
   const { buffer, nameStart, nameEnd } = span;
-  begin(TermKind.service);
-  addService(span);
-  finish();
-  terms.add(h1, h2);
-  begin(TermKind.serviceOperation);
-  addService(span);
-  addByte(SEPARATOR);
-  addRange(buffer, nameStart, nameEnd);
-  finish();
-  terms.add(h1, h2);
-  begin(TermKind.operation);
-  addRange(buffer, nameStart, nameEnd);
-  finish();
-  terms.add(h1, h2);
+  terms.add(finish(addService(begin(TermKind.service), span)));
+  const service = addByte(addService(begin(TermKind.serviceOperation), span), SEPARATOR);
+  terms.add(finish(addRange(service, buffer, nameStart, nameEnd)));
+  terms.add(finish(addRange(begin(TermKind.operation), buffer, nameStart, nameEnd)));
   if (span.statusCode !== StatusCode.error) return;
-  begin(TermKind.errorOfService);
-  addService(span);
-  finish();
-  terms.add(h1, h2);
-  begin(TermKind.error);
-  finish();
-  terms.add(h1, h2);
+  terms.add(finish(addService(begin(TermKind.errorOfService), span)));
+  terms.add(finish(begin(TermKind.error)));
 }
 
 /** Where the text of an AnyValue begins that is one string and nothing else (as every encoder writes it); -1 otherwise. */

@@ -18,7 +18,9 @@ function regionModel(name: string): fc.Arbitrary<SimulatedRegion> {
     watermarkEvery: fc.double({ min: 0.05, max: 5, noNaN: true }),
     linkDelay: seconds(10),
     cuts: fc.array(
-      fc.record({ from: seconds(HORIZON), length: seconds(200) }).map(({ from, length }) => ({ from, to: from + length })),
+      fc
+        .record({ from: seconds(HORIZON), length: seconds(200) })
+        .map(({ from, length }) => ({ from, to: from + length })),
       { maxLength: 3 },
     ),
   });

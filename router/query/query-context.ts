@@ -29,6 +29,8 @@ export interface QueryLimits {
   readonly jsonSpansMax: number;
   /** Traces that the service graph is counted on. */
   readonly dependencyTracesMax: number;
+  /** Matches asked of a region at a time in a search. */
+  readonly pageMatchesMin: number;
   readonly calls: CallPolicy;
 }
 
@@ -43,6 +45,7 @@ export const QUERY_LIMITS: QueryLimits = {
   join: { spanCountMax: LIMITS.traceSpansMax, bytesMax: LIMITS.traceBytesMax },
   jsonSpansMax: 100_000,
   dependencyTracesMax: 200,
+  pageMatchesMin: 50,
   calls: CALL_POLICY_DEFAULTS,
 };
 

@@ -77,6 +77,7 @@ export async function querySearch(
       index: context.index,
       peers: context.peers,
       context: callContext(context, budget),
+      pageMatchesMin: context.limits.pageMatchesMin,
       indexMsMax: Math.min(context.limits.indexMsMax, budget.deadlineMs * context.limits.indexShare),
     },
   );

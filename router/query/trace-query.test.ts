@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import type { RegionTrace } from '../../global/region-api/region-client.js';
 import { ManualClock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
-import type { RegionTrace } from '../../global/region-api/region-client.js';
 import { metadataOf, segmentOf, spanId, type TestSpan, TRACE, traceId } from '../testing/otlp-spans.js';
 import { EAST, EUROPE, QueryRig, WEST } from '../testing/query-rig.js';
 import { mergeAnswer, queryTrace, type TraceAnswer } from './trace-query.js';
@@ -140,9 +140,7 @@ describe('a region that misbehaves', () => {
   });
 
   const bad = (payload: Buffer): RegionTrace => ({
-    segments: [
-      { payload, live: false, receivedFirstMs: 0, receivedLastMs: 0, metadata: metadataOf(WEST, [orders]) },
-    ],
+    segments: [{ payload, live: false, receivedFirstMs: 0, receivedLastMs: 0, metadata: metadataOf(WEST, [orders]) }],
     truncated: false,
     missing: [],
   });

@@ -24,6 +24,8 @@ export interface SearchDependencies {
   readonly context: CallContext;
   /** The most time that one question to the index may take. */
   readonly indexMsMax: number;
+  /** Matches asked of a region at a time, where the page is smaller than that. */
+  readonly pageMatchesMin: number;
 }
 
 export interface SearchRunResult {
@@ -36,8 +38,6 @@ export interface SearchRunResult {
   readonly cutBy: 'deadline' | 'held' | 'calls' | null;
 }
 
-/** Matches asked of a region at a time. */
-export const PAGE_MATCHES_MIN = 50;
 /** Pages read from one region for one answer. */
 export const PAGES_PER_REGION_MAX = 200;
 /** Traces held back at a time, waiting for their place. */
@@ -100,7 +100,7 @@ export async function runSearch(run: SearchRun, deps: SearchDependencies): Promi
     else if (remainingMs(clock, deadline) <= 0) cutBy = 'deadline';
     else if (wanted.some((w) => progress.get(w.region)!.pages >= PAGES_PER_REGION_MAX)) cutBy = 'calls';
     if (cutBy) break;
-    const limit = Math.min(LIMITS.searchLimitMax, Math.max(PAGE_MATCHES_MIN, run.limit));
+    const limit = Math.min(LIMITS.searchLimitMax, Math.max(deps.pageMatchesMin, run.limit));
     for (const { region, after } of wanted) {
       if (!inFlight.has(region)) inFlight.set(region, read(region, after, limit));
     }

@@ -50,7 +50,12 @@ export class FeedModel {
       const mark = this.#watermarkAt(model, applied);
       if (mark !== null) {
         const watermarkUnixNano = nano(mark + model.clockOffset);
-        watermarks.push({ region: model.region, partition, partitionCount: this.options.spansPartitions, watermarkUnixNano });
+        watermarks.push({
+          region: model.region,
+          partition,
+          partitionCount: this.options.spansPartitions,
+          watermarkUnixNano,
+        });
       }
     }
     return { traceId, records, watermarks };

@@ -1,7 +1,7 @@
-import { ProtoWriter } from '../../global/otlp/proto-writer.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import type { TraceMetadata } from '../../global/model/metadata.js';
 import { maxNano, minNano } from '../../global/model/time.js';
+import { ProtoWriter } from '../../global/otlp/proto-writer.js';
 import type { RegionSegment } from '../../global/region-api/region-client.js';
 
 /** A span as tests write it. Times are nanoseconds. */
@@ -105,9 +105,7 @@ export function metadataOf(of: RegionId, spans: readonly TestSpan[], key = 1): T
     region: of,
     startUnixNano: spans.map((s) => s.start).reduce(minNano),
     endUnixNano: spans.map((s) => s.end).reduce(maxNano),
-    root: root
-      ? { startUnixNano: root.start, service: root.service ?? 'shop', operation: root.name ?? 'work' }
-      : null,
+    root: root ? { startUnixNano: root.start, service: root.service ?? 'shop', operation: root.name ?? 'work' } : null,
     coverage: [...services]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([service, count]) => ({ key, service, ...count })),

@@ -5,7 +5,13 @@ import type { RegionId } from '../../global/model/ids.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import type { RegionPeer } from '../fanout/fetch-trace.js';
 import { REGION_HEALTH_DEFAULTS, RegionHealth } from '../fanout/region-health.js';
-import { QUERY_LIMITS, type QueryContext, type QueryLimits, type RequestBudget, requestBudget } from '../query/query-context.js';
+import {
+  QUERY_LIMITS,
+  type QueryContext,
+  type QueryLimits,
+  type RequestBudget,
+  requestBudget,
+} from '../query/query-context.js';
 import { RouterMetrics } from '../query/router-metrics.js';
 import { FakeIndex } from './fake-index.js';
 import { FakeRegionClient } from './fake-region-client.js';

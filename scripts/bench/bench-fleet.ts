@@ -15,7 +15,7 @@ export async function withFleet<T>(
   regionOptions: Readonly<Record<string, unknown>> = {},
 ): Promise<T> {
   const dataDir = mkdtempSync(join(tmpdir(), 'meridian-bench-'));
-  const ports = await freePorts(BENCH_REGIONS.length);
+  const ports = await freePorts(BENCH_REGIONS.length, Math.random);
   const fleet = new LocalFleet({
     dataDir,
     regions: BENCH_REGIONS.map((region, i) => ({ region, ports: ports[i]! })),

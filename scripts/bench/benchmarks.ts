@@ -5,6 +5,7 @@ import { benchVisibility } from './fleet-visibility.js';
 import { benchIngest } from './ingest.js';
 import { benchLog } from './log.js';
 import { benchOtlpScan } from './otlp-scan.js';
+import { benchIndex } from './trace-index.js';
 
 /** All benchmarks by name, in the order in which they run. */
 export const BENCHMARKS: Readonly<Record<string, () => Promise<BenchResult>>> = {
@@ -12,6 +13,7 @@ export const BENCHMARKS: Readonly<Record<string, () => Promise<BenchResult>>> = 
   log: benchLog,
   ingest: benchIngest,
   visibility: benchVisibility,
+  index: benchIndex,
   reads: benchReads,
   search: benchSearch,
 };

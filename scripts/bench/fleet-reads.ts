@@ -121,7 +121,7 @@ async function delayedRouter(
         return proxy;
       }),
   );
-  config.httpPort = (await freePorts(1))[0]!.routerHttp;
+  config.httpPort = (await freePorts(1, Math.random))[0]!.routerHttp;
   const file = join(dataDir, 'far-router.json');
   writeFileSync(file, JSON.stringify(config));
   const child = new ManagedProcess({

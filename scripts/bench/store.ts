@@ -29,6 +29,8 @@ const SPANS_PER_TRACE = 10;
 const TRACES_PER_BLOCK = 64;
 const SPANS_PER_BLOCK = SPANS_PER_TRACE * TRACES_PER_BLOCK;
 const BLOCKS_PER_WRITE = 8;
+/** Blocks made ahead, so that making them is not timed. */
+const BLOCKS_PER_CHUNK = 32 * BLOCKS_PER_WRITE;
 const QUESTIONS_PER_ROUND = 60;
 /** A busy region: a block is closed each 20 ms. */
 const BLOCK_EVERY_NANOS = 20_000_000n;
@@ -92,18 +94,20 @@ async function load(spanCount: number, unique: number, bytesPerSpan: number): Pr
   let rawBytes = 0;
   let writeMs = 0;
   let cpuMicros = 0;
-  for (let first = 0; first < blocks; first += BLOCKS_PER_WRITE) {
-    const batch: EncodedBlock[] = [];
-    for (let i = first; i < Math.min(blocks, first + BLOCKS_PER_WRITE); i++) {
+  for (let first = 0; first < blocks; first += BLOCKS_PER_CHUNK) {
+    const chunk: EncodedBlock[] = [];
+    for (let i = first; i < Math.min(blocks, first + BLOCKS_PER_CHUNK); i++) {
       const made = await makeBlock(i, unique, bytesPerSpan);
-      batch.push(made.block);
+      chunk.push(made.block);
       rawBytes += made.rawBytes;
       samples.push(made.sample);
     }
     const cpu = process.cpuUsage();
     const startMs = realClock.monotonicMs();
     delay.enable();
-    await store.write(batch);
+    for (let at = 0; at < chunk.length; at += BLOCKS_PER_WRITE) {
+      await store.write(chunk.slice(at, at + BLOCKS_PER_WRITE));
+    }
     delay.disable();
     writeMs += realClock.monotonicMs() - startMs;
     const used = process.cpuUsage(cpu);

@@ -37,14 +37,14 @@ describe('ports', () => {
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
     const { port } = holder.address() as AddressInfo;
-    const [free] = (await freePorts(1)) as [RegionPorts];
+    const [free] = (await freePorts(1, Math.random)) as [RegionPorts];
     const taken = checkPortsFree([{ region: 'us-east-1', ports: { ...free, zipkin: port } }]);
     await expect(taken).rejects.toThrow(new RegExp(`port ${port} \\(Zipkin of us-east-1\\) is taken.*--port-offset`));
     await new Promise((resolve) => holder.close(resolve));
   });
 
   test('free ports differ from one another', async () => {
-    const regions = await freePorts(3);
+    const regions = await freePorts(3, Math.random);
     expect(new Set(regions.flatMap((ports) => Object.values(ports))).size).toBe(21);
     await checkPortsFree(regions.map((ports, i) => ({ region: `r${i}`, ports })));
   });

@@ -26,14 +26,15 @@ const STABLE_MS = 10_000;
 
 /**
  * A child process that is kept running: it reports readiness by IPC (`{ready: true}`), is restarted with backoff when it dies by
- * itself, and ends with this process (it watches the IPC channel). A child that reports `{failed: message}` before it was ever
- * ready has a wrong configuration: it is not restarted.
+ * itself, and ends with this process (it watches the IPC channel). A child that reports `{failed: message}` before one was ever
+ * ready has a wrong configuration: it is not restarted. Once it worked, whatever is wrong may pass.
  */
 export class ManagedProcess {
   readonly #options: ManagedProcessOptions;
   readonly #log: WriteStream;
   #child: ChildProcess | undefined;
   #wanted = false;
+  #everReady = false;
   #backoffMs = RESTART_FIRST_MS;
   #pause = new AbortController();
 
@@ -89,10 +90,11 @@ export class ManagedProcess {
       child.on('message', (message: { ready?: boolean; failed?: string }) => {
         if (message.ready) {
           ready = true;
+          this.#everReady = true;
           onState({ state: 'up', pid: child.pid!, afterMs: performance.now() - startedMs });
           resolve();
         } else if (message.failed) {
-          this.#wanted = false;
+          this.#wanted = this.#everReady;
           onState({ state: 'failed', message: message.failed });
           reject(new Error(message.failed));
         }

@@ -36,15 +36,29 @@ export function fixedPorts(regionIndex: number, offset: number): RegionPorts {
   return Object.fromEntries(entries) as unknown as RegionPorts;
 }
 
-/** Ports that are free now, for `--port-offset auto`. */
-export async function freePorts(regionCount: number): Promise<RegionPorts[]> {
+/** Below the ports that systems hand to outgoing connections, so that nothing takes one while its process is away. */
+const AUTO_FIRST = 10_240;
+const AUTO_LAST = 32_000;
+
+/** Ports that are free now, for `--port-offset auto`. `random` gives numbers from 0 to 1. */
+export async function freePorts(regionCount: number, random: () => number): Promise<RegionPorts[]> {
   const names = Object.keys(LISTENERS);
-  const holders = await Promise.all(Array.from({ length: regionCount * names.length }, () => hold(0)));
-  const ports = holders.map((holder) => holder.port);
-  await Promise.all(holders.map((holder) => holder.release()));
+  const found: number[] = [];
+  let port = AUTO_FIRST + Math.floor(random() * (AUTO_LAST - AUTO_FIRST));
+  for (let tried = AUTO_FIRST; tried <= AUTO_LAST && found.length < regionCount * names.length; tried++) {
+    port = port < AUTO_LAST ? port + 1 : AUTO_FIRST;
+    if (await isFree(port)) found.push(port);
+  }
+  if (found.length < regionCount * names.length) {
+    throw new MeridianError(
+      'configuration',
+      `--port-offset auto: not enough free ports in ${AUTO_FIRST}..${AUTO_LAST}`,
+      'never',
+    );
+  }
   return Array.from({ length: regionCount }, (_, region) => {
     return Object.fromEntries(
-      names.map((name, i) => [name, ports[region * names.length + i]]),
+      names.map((name, i) => [name, found[region * names.length + i]]),
     ) as unknown as RegionPorts;
   });
 }
@@ -53,9 +67,7 @@ export async function freePorts(regionCount: number): Promise<RegionPorts[]> {
 export async function checkPortsFree(regions: readonly { region: string; ports: RegionPorts }[]): Promise<void> {
   for (const { region, ports } of regions) {
     for (const [name, port] of Object.entries(ports)) {
-      try {
-        await (await hold(port)).release();
-      } catch {
+      if (!(await isFree(port))) {
         throw new MeridianError(
           'configuration',
           `port ${port} (${LISTENERS[name as ListenerName].name} of ${region}) is taken by another process. ` +
@@ -67,14 +79,10 @@ export async function checkPortsFree(regions: readonly { region: string; ports: 
   }
 }
 
-function hold(port: number): Promise<{ port: number; release: () => Promise<void> }> {
-  return new Promise((resolve, reject) => {
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => {
-      const address = server.address();
-      const bound = typeof address === 'object' && address ? address.port : port;
-      resolve({ port: bound, release: () => new Promise((done) => server.close(() => done())) });
-    });
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
   });
 }

@@ -39,7 +39,7 @@ export class TestFleet {
 
   async start(): Promise<this> {
     const regions = this.#options.regions ?? THREE;
-    const ports = await freePorts(regions.length);
+    const ports = await freePorts(regions.length, Math.random);
     await this.#control.start();
     this.#fleet = new LocalFleet({
       dataDir: this.dataDir,

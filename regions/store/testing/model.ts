@@ -1,5 +1,6 @@
 import type { TraceId } from '../../../global/model/ids.js';
 import { compareSearchPositions, type SearchPosition, type SpanQuery } from '../../../global/model/query.js';
+import { minNano } from '../../../global/model/time.js';
 import { UNKNOWN_SERVICE } from '../../segments/summarize.js';
 import type { TestSpan, TestValue } from './blocks.js';
 
@@ -18,7 +19,7 @@ export function query(conditions: Partial<SpanQuery> = {}): SpanQuery {
 
 export function positionOf(segment: ModelSegment): SearchPosition {
   const starts = segment.spans.map(({ start }) => start);
-  return { startUnixNano: starts.reduce((a, b) => (a < b ? a : b)), traceId: segment.traceId };
+  return { startUnixNano: starts.reduce(minNano), traceId: segment.traceId };
 }
 
 /** What a search has to answer, told from the objects that the bytes were made of. */

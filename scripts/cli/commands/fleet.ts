@@ -98,7 +98,7 @@ function stopped(signal: AbortSignal): Promise<void> {
 }
 
 async function portsOf(offset: string, names: readonly RegionId[]) {
-  if (offset === 'auto') return freePorts(names.length);
+  if (offset === 'auto') return freePorts(names.length, Math.random);
   const ports = names.map((_, i) => fixedPorts(i, wholeNumber('--port-offset', offset)));
   await checkPortsFree(names.map((region, i) => ({ region, ports: ports[i]! })));
   return ports;

@@ -49,7 +49,7 @@ interface ReconcileAnswer {
     readonly bucketsCompared: number;
     readonly bucketsDiffering: number;
     readonly recordsJoined: number;
-    readonly error?: string;
+    readonly error: string | null;
   }[];
 }
 
@@ -69,7 +69,7 @@ export async function reconcileCommand(
       const answer = await call<ReconcileAnswer>(`${admin}/control/reconcile`, 'POST');
       answers[region] = answer;
       for (const peer of answer.peers) {
-        failed ||= peer.error !== undefined;
+        failed ||= peer.error !== null;
         rows.push([
           region,
           peer.peer,

@@ -1,13 +1,13 @@
 import { createRequire } from 'node:module';
 import { Registry } from 'prom-client';
-import { parseRegionId } from '../../global/model/ids.js';
-import { DROP_KEYS_DEFAULT, MASK_KEYS_DEFAULT } from '../../global/otlp/redact.js';
-import { PATTERN_NAMES } from '../../global/otlp/redact-text.js';
-import { plaintext } from '../../global/runtime/channel-security.js';
-import { realClock } from '../../global/runtime/clock.js';
-import { noCrash } from '../../global/runtime/crash-points.js';
-import { silentLogger } from '../../global/runtime/logger.js';
-import { type Collector, type CollectorOptions, createCollector } from './collector.js';
+import { parseRegionId } from '../../../global/model/ids.js';
+import { DROP_KEYS_DEFAULT, MASK_KEYS_DEFAULT } from '../../../global/otlp/redact.js';
+import { PATTERN_NAMES } from '../../../global/otlp/redact-text.js';
+import { plaintext } from '../../../global/runtime/channel-security.js';
+import { realClock } from '../../../global/runtime/clock.js';
+import { noCrash } from '../../../global/runtime/crash-points.js';
+import { silentLogger } from '../../../global/runtime/logger.js';
+import { type Collector, type CollectorOptions, createCollector } from '../collector.js';
 import { MemoryAppender } from './memory-appender.js';
 
 /** A collector on free ports of loopback, over a log in memory, for tests. */

@@ -1,4 +1,4 @@
-import type { LogAppender, LogEntry } from '../../global/log/span-log.js';
+import type { LogAppender, LogEntry } from '../../../global/log/span-log.js';
 
 export interface PendingAppend {
   readonly topic: string;
