@@ -1,75 +1,14 @@
-import { request as httpRequest } from 'node:http';
-import { Registry } from 'prom-client';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readSpanViews } from '../global/otlp/span-view.js';
-import { plaintext } from '../global/runtime/channel-security.js';
-import { realClock } from '../global/runtime/clock.js';
 import { MeridianError } from '../global/runtime/errors.js';
-import { silentLogger } from '../global/runtime/logger.js';
 import { ROUTES } from './api/routes.js';
-import { createRouter, type Router, type RouterOptions } from './router.js';
 import { spanId, TRACE, traceId } from './testing/otlp-spans.js';
-import { EAST, EUROPE, QueryRig, testFleet, WEST } from './testing/query-rig.js';
-
-const NOW = BigInt(Date.now()) * 1_000_000n;
-const MS = 1_000_000n;
-
-const open: Router[] = [];
-afterEach(async () => {
-  for (const router of open.splice(0)) await router.stop();
-});
-
-/** A router on a port of its own, over fake regions. */
-async function start(options: Partial<RouterOptions> = {}): Promise<{ rig: QueryRig; url: string; router: Router }> {
-  const rig = new QueryRig(realClock);
-  rig.store(EAST, [
-    { traceId: TRACE, spanId: spanId(1), service: 'gateway', name: 'GET /', kind: 2, start: NOW, end: NOW + 50n * MS },
-  ]);
-  rig.store(WEST, [
-    {
-      traceId: TRACE,
-      spanId: spanId(2),
-      parentSpanId: spanId(1),
-      service: 'orders',
-      start: NOW + 5n * MS,
-      end: NOW + 30n * MS,
-      error: true,
-      attributes: { 'customer.id': '12345' },
-    },
-  ]);
-  const router = createRouter({
-    home: EAST,
-    fleet: testFleet(),
-    index: rig.index,
-    clients: rig.regions,
-    listen: { http: { host: '127.0.0.1', port: 0 } },
-    clock: realClock,
-    logger: silentLogger,
-    registry: new Registry(),
-    security: plaintext,
-    random: () => 0,
-    poll: { everyMs: 20, deadlineMs: 200 },
-    ...options,
-  });
-  await router.start();
-  open.push(router);
-  return { rig, router, url: `http://127.0.0.1:${router.addresses.http.port}` };
-}
-
-interface Answer {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly body: Record<string, unknown>;
-}
-
-async function get(url: string, accept = 'application/json'): Promise<Answer> {
-  const response = await fetch(url, { headers: { accept } });
-  return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) };
-}
+import { EAST, EUROPE, WEST } from './testing/query-rig.js';
+import { get, MS, NOW, startRouter } from './testing/router-rig.js';
 
 describe('GET /v1/traces/{traceId}', () => {
   test('native JSON as the surface promises', async () => {
-    const { url } = await start();
+    const { url } = await startRouter();
     const { status, headers, body } = await get(`${url}/v1/traces/${TRACE}`);
     expect(status).toBe(200);
     expect(headers.get('meridian-complete')).toBe('true');
@@ -117,7 +56,7 @@ describe('GET /v1/traces/{traceId}', () => {
   });
 
   test('ids in capitals are found; protobuf and OTLP JSON by Accept', async () => {
-    const { url } = await start();
+    const { url } = await startRouter();
     const protobuf = await fetch(`${url}/v1/traces/${TRACE.toUpperCase()}`, {
       headers: { accept: 'application/x-protobuf' },
     });
@@ -127,25 +66,25 @@ describe('GET /v1/traces/{traceId}', () => {
     expect(views.map((v) => v.service)).toEqual(['gateway', 'orders']);
     const otlpJson = await get(`${url}/v1/traces/${TRACE}`, 'application/otlp+json');
     expect(otlpJson.headers.get('content-type')).toContain('application/otlp+json');
-    expect((otlpJson.body['resourceSpans'] as unknown[]).length).toBe(2);
+    expect((otlpJson.body.resourceSpans as unknown[]).length).toBe(2);
   });
 
   test('explain adds plan and times', async () => {
-    const { url } = await start();
+    const { url } = await startRouter();
     const { body } = await get(`${url}/v1/traces/${TRACE}?explain=1`);
-    expect(body['explain']).toMatchObject({
+    expect(body.explain).toMatchObject({
       plan: [{ code: 'has-record' }, { code: 'has-record' }, { action: 'ask', code: 'no-watermark' }],
       timingsMs: { index: expect.any(Number), regions: expect.any(Number) },
     });
   });
 
   test('a region down: partial with warn, 503 with refuse, for protobuf in headers', async () => {
-    const { rig, url } = await start();
+    const { rig, url } = await startRouter();
     rig.at(WEST).mode = { kind: 'failing', error: new MeridianError('unavailable', 'connection refused', 'later') };
     const warned = await get(`${url}/v1/traces/${TRACE}?deadline=300ms`);
     expect(warned.status).toBe(200);
     expect(warned.body).toMatchObject({ complete: false, spanCount: 1 });
-    const missing = (warned.body['regions'] as { region: string; state: string; reason: string; since: string }[])[1]!;
+    const missing = (warned.body.regions as { region: string; state: string; reason: string; since: string }[])[1]!;
     expect(missing).toMatchObject({ region: WEST, state: 'unavailable' });
     expect(missing.reason).toContain('connection refused');
     expect(Number.isNaN(Date.parse(missing.since))).toBe(false);
@@ -163,7 +102,7 @@ describe('GET /v1/traces/{traceId}', () => {
   });
 
   test('unknown everywhere: 404; not so while a region is missing; 503 where none could be asked', async () => {
-    const { rig, url } = await start();
+    const { rig, url } = await startRouter();
     const other = traceId(99);
     const absent = await get(`${url}/v1/traces/${other}`);
     expect(absent.status).toBe(404);
@@ -198,18 +137,18 @@ describe('GET /v1/traces/{traceId}', () => {
     [`/v1/traces?${'attr=a%3Db&'.repeat(17)}`, 'more than 16 values'],
     ['/v1/fleet?x=1', 'there are none here'],
   ])('400: %s', async (path, detail) => {
-    const { url } = await start();
+    const { url } = await startRouter();
     const { status, body } = await get(`${url}${path}`);
     expect(status).toBe(400);
     expect(body).toMatchObject({ status: 400, retry: 'never', instance: path.split('?')[0] });
-    expect(body['detail']).toContain(detail);
-    expect(body['type']).toMatch(/^urn:meridian:problem:/);
+    expect(body.detail).toContain(detail);
+    expect(body.type).toMatch(/^urn:meridian:problem:/);
   });
 });
 
 describe('the other routes', () => {
   test('GET /v1/traces: a page, then the next by cursor', async () => {
-    const { rig, url } = await start();
+    const { rig, url } = await startRouter();
     for (let i = 0; i < 5; i++) {
       const at = NOW - BigInt(i + 1) * 1000n * MS;
       rig.store(EUROPE, [
@@ -234,7 +173,7 @@ describe('the other routes', () => {
         { traceId: traceId(1002) },
       ],
     });
-    const cursor = encodeURIComponent(String(first.body['nextCursor']));
+    const cursor = encodeURIComponent(String(first.body.nextCursor));
     const second = await get(`${url}/v1/traces?service_name=gateway&limit=4&cursor=${cursor}`);
     expect(second.body).toMatchObject({
       nextCursor: null,
@@ -242,19 +181,19 @@ describe('the other routes', () => {
     });
     const other = await get(`${url}/v1/traces?service=orders&cursor=${cursor}`);
     expect(other.status).toBe(400);
-    expect(other.body['detail']).toContain('other conditions');
+    expect(other.body.detail).toContain('other conditions');
   });
 
   test('GET /v1/traces: a service that is elsewhere in the trace', async () => {
-    const { url } = await start();
+    const { url } = await startRouter();
     const found = await get(`${url}/v1/traces?service=gateway&service=orders`);
-    expect(found.body['traces']).toHaveLength(1);
+    expect(found.body.traces).toHaveLength(1);
     const none = await get(`${url}/v1/traces?service=gateway&service=payments`);
     expect(none.body).toMatchObject({ traces: [], nextCursor: null, complete: true });
   });
 
   test('GET /v1/index/{traceId}', async () => {
-    const { rig, url } = await start();
+    const { rig, url } = await startRouter();
     rig.index.watermarkAll(EUROPE, 8, NOW - 1000n * MS);
     const { body } = await get(`${url}/v1/index/${TRACE}`);
     expect(body).toMatchObject({
@@ -275,7 +214,7 @@ describe('the other routes', () => {
   });
 
   test('GET /v1/services, operations and dependencies', async () => {
-    const { rig, url } = await start();
+    const { rig, url } = await startRouter();
     rig.index.entries.push(
       { region: EAST, service: 'gateway', operation: 'GET /', kind: 2, lastSeenMs: 5 },
       { region: WEST, service: 'gateway', operation: 'GET /', kind: 2, lastSeenMs: 7 },
@@ -300,10 +239,10 @@ describe('the other routes', () => {
   });
 
   test('GET /v1/fleet follows a region down and up', async () => {
-    const { rig, url } = await start();
+    const { rig, url } = await startRouter();
     const stateOf = async (region: string) => {
       const { body } = await get(`${url}/v1/fleet`);
-      return (body['regions'] as { region: string; state: string; since: string | null }[]).find(
+      return (body.regions as { region: string; state: string; since: string | null }[]).find(
         (r) => r.region === region,
       )!;
     };
@@ -319,15 +258,15 @@ describe('the other routes', () => {
     rig.at(WEST).mode = { kind: 'well' };
     await until('healthy');
     const { body } = await get(`${url}/v1/traces/${TRACE}`);
-    expect(body['complete']).toBe(true);
+    expect(body.complete).toBe(true);
   });
 
   test('health, metrics, the document, the pointer page, what is not there', async () => {
-    const { url } = await start();
+    const { url } = await startRouter();
     expect((await get(`${url}/healthz`)).status).toBe(200);
     expect((await get(`${url}/readyz`)).status).toBe(200);
     const deep = await get(`${url}/health/deep`);
-    expect((deep.body['parts'] as { part: string }[]).map((p) => p.part)).toEqual([
+    expect((deep.body.parts as { part: string }[]).map((p) => p.part)).toEqual([
       'index',
       `region ${EAST}`,
       `region ${WEST}`,
@@ -343,72 +282,32 @@ describe('the other routes', () => {
     expect((await fetch(url)).status).toBe(200);
     const lost = await get(`${url}/v2/traces`);
     expect(lost.status).toBe(404);
-    expect(lost.body['code']).toBe('not-found');
+    expect(lost.body.code).toBe('not-found');
     const posted = await fetch(`${url}/v1/traces`, { method: 'POST' });
     expect(posted.status).toBe(405);
     expect(posted.headers.get('allow')).toBe('GET, HEAD');
   });
 
   test('the OpenAPI document describes every route and parameter, and nothing else', async () => {
-    const { url } = await start();
+    const { url } = await startRouter();
     const { body } = await get(`${url}/v1/openapi.json`);
-    const paths = body['paths'] as Record<string, { get: { parameters: { name: string }[]; responses: object } }>;
+    const paths = body.paths as Record<string, { get: { parameters: { name: string }[]; responses: object } }>;
     expect(Object.keys(paths).sort()).toEqual(ROUTES.map((r) => r.path).sort());
     for (const route of ROUTES) {
       const names = [...route.pathParameters, ...route.parameters].flatMap((p) => [p.name, ...(p.aliases ?? [])]);
       expect(paths[route.path]!.get.parameters.map((p) => p.name)).toEqual(names);
     }
     const text = JSON.stringify(body);
-    const schemas = (body['components'] as { schemas: Record<string, object> }).schemas;
+    const schemas = (body.components as { schemas: Record<string, object> }).schemas;
     for (const [, name] of text.matchAll(/#\/components\/schemas\/(\w+)/g)) expect(schemas).toHaveProperty(name!);
-    expect(body['openapi']).toBe('3.1.0');
-  });
-});
-
-describe('limits of the router', () => {
-  test('one request more than it takes at a time is told to come back', async () => {
-    const { rig, url, router } = await start({ requestsMax: 1, drainMs: 10 });
-    rig.at(WEST).mode = { kind: 'hung' };
-    rig.at(WEST).statusMode = { kind: 'well' };
-    const slow = get(`${url}/v1/traces/${TRACE}?deadline=60s`).catch(() => null);
-    while (rig.at(WEST).callCount('getTrace') === 0) await new Promise((resolve) => setImmediate(resolve));
-    const second = await get(`${url}/v1/fleet`);
-    expect(second.status).toBe(503);
-    expect(second.body['code']).toBe('overloaded');
-    await router.stop();
-    expect(await slow).toBeNull();
-  });
-
-  test('a query string at the limit is read, one character longer is not', async () => {
-    const { url } = await start();
-    const path = '/v1/traces?operation=';
-    const room = 14_000 - 'operation='.length;
-    expect((await get(`${url}${path}${'x'.repeat(room)}`)).status).toBe(200);
-    const longer = await get(`${url}${path}${'x'.repeat(room + 1)}`);
-    expect(longer.status).toBe(413);
-    expect(longer.body['code']).toBe('too-large');
-  });
-
-  test('a caller that hangs up ends the calls to the regions', async () => {
-    const { rig, url } = await start();
-    rig.at(WEST).mode = { kind: 'slow', ms: 60_000 };
-    const calling = httpRequest(`${url}/v1/traces/${TRACE}?deadline=60s`);
-    calling.on('error', () => {});
-    calling.end();
-    while (rig.at(WEST).callCount('getTrace') === 0) await new Promise((resolve) => setImmediate(resolve));
-    calling.destroy();
-    for (;;) {
-      const metrics = await (await fetch(`${url}/metrics`)).text();
-      if (metrics.includes('code="499"')) break;
-    }
-    expect((await get(`${url}/healthz`)).status).toBe(200);
+    expect(body.openapi).toBe('3.1.0');
   });
 });
 
 test('a taken port is named; stopping twice is harmless; a stopping router takes nothing', async () => {
-  const { router } = await start();
+  const { router } = await startRouter();
   const { host, port } = router.addresses.http;
-  await expect(start({ listen: { http: { host, port } } })).rejects.toMatchObject({
+  await expect(startRouter({ listen: { http: { host, port } } })).rejects.toMatchObject({
     code: 'configuration',
     message: expect.stringContaining(String(port)),
   });

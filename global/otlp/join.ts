@@ -73,7 +73,7 @@ export interface DedupedSpans {
   readonly spanCount: number;
   /** Spans left out because an earlier one is the same: equal span bytes (and so equal ids) under an equal resource. */
   readonly duplicateCount: number;
-  /** Spans kept although an earlier one has their trace id and span id, because content or resource differ. */
+  /** Spans kept although the first one with their span id is of the same trace: content or resource differ. */
   readonly conflictCount: number;
   /** Spans left out because a limit was reached; from the first of them on no span is kept. */
   readonly cutCount: number;
@@ -93,11 +93,12 @@ export function dedupeSpans(parts: readonly Buffer[], limits: DedupeLimits = NO_
 
 const groups = new Regrouping();
 
-/** Where a span was first seen: part, content, and the number of its resource. */
+/** Where a span was first seen: part, content, trace id, and the number of its resource. */
 interface Seen {
   readonly part: number;
   readonly start: number;
   readonly end: number;
+  readonly traceIdAt: number;
   readonly resource: number;
 }
 
@@ -183,7 +184,7 @@ class Deduping {
   }
 
   #isNew(part: number, resource: number): boolean {
-    const { spanStart: start, spanEnd: end, spanIdAt } = this.#span;
+    const { spanStart: start, spanEnd: end, spanIdAt, traceIdAt } = this.#span;
     const b = this.parts[part]!;
     if (
       this.#cut > 0 ||
@@ -194,7 +195,7 @@ class Deduping {
       return false;
     }
     const value = this.#ids.add(b, spanIdAt, this.#first.length);
-    if (value === this.#first.length) this.#first.push({ part, start, end, resource });
+    if (value === this.#first.length) this.#first.push({ part, start, end, traceIdAt, resource });
     else if (this.#isKnown(this.#first[value]!, part, start, end, resource)) {
       this.#duplicates++;
       return false;
@@ -212,7 +213,11 @@ class Deduping {
     const key = `${resource}/${digest}`;
     if (this.#others.has(key)) return true;
     this.#others.add(key);
-    this.#conflicts++;
+    if (
+      other.compare(b, this.#span.traceIdAt, this.#span.traceIdAt + 16, first.traceIdAt, first.traceIdAt + 16) === 0
+    ) {
+      this.#conflicts++;
+    }
     return false;
   }
 

@@ -1,19 +1,20 @@
 import { LIMITS } from '../model/limits.js';
 import { MeridianError } from '../runtime/errors.js';
-import { AttributeField } from './attributes.js';
+import { checkSpan, isImplausibleStart } from './check.js';
 import {
   type CheckContext,
-  checkAttributesOf,
-  checkSpan,
-  describeVerdict,
-  findings,
-  isImplausibleStart,
-  Verdict,
-} from './check.js';
+  checkMessage,
+  isText,
+  type MessageRules,
+  RESOURCE_RULES,
+  SCOPE_RULES,
+  wrongWireType,
+} from './check-message.js';
 import type { Redactor } from './redact.js';
 import { headerOf, Regrouping } from './regroup.js';
 import { Tag } from './scan.js';
-import { AsciiScan, isUtf8 } from './utf8.js';
+import { AsciiScan } from './utf8.js';
+import { describeVerdict, findings, Verdict } from './verdict.js';
 import { cursor, encodeBytesField, readLengthEnd, readTag, skipValue } from './wire.js';
 
 export interface PrepareOptions {
@@ -109,6 +110,7 @@ class Preparation {
         const tag = readTag(body, p, body.length);
         p = skipValue(body, tag, cursor.at, body.length);
         if (tag === Tag.resourceSpans) this.#resourceSpans(from, cursor.at, p);
+        else if (tag >>> 3 === 1) wrongWireType(from, tag);
       }
       const acceptedCount = groups.spanCount;
       const written = groups.write(this.#options.partitionCount);
@@ -130,7 +132,7 @@ class Preparation {
     const body = this.#body;
     const groups = this.#groups;
     groups.openResourceSpans(from, start, end);
-    const verdict = this.#checkHeader(start, end, AttributeField.resource);
+    const verdict = this.#checkHeader(start, end, RESOURCE_RULES);
     const detail = findings.detail;
     if (verdict === Verdict.ok && (findings.keyFound || this.#headerSuspect)) {
       const header = this.#redactor.redactResourceHeader(headerOf(body, start, end));
@@ -149,7 +151,7 @@ class Preparation {
     const body = this.#body;
     const groups = this.#groups;
     groups.openScopeSpans(from, start, end);
-    const scopeVerdict = this.#checkHeader(start, end, AttributeField.scope);
+    const scopeVerdict = this.#checkHeader(start, end, SCOPE_RULES);
     const scopeDetail = findings.detail;
     if (scopeVerdict === Verdict.ok && (findings.keyFound || this.#headerSuspect)) {
       const header = this.#redactor.redactScopeHeader(headerOf(body, start, end));
@@ -214,27 +216,27 @@ class Preparation {
   #headerSuspect = false;
 
   /** Checks all that stands beside the field 2 of a ResourceSpans or ScopeSpans: its resource or scope, and the schema url. */
-  #checkHeader(start: number, end: number, attributeField: number): number {
+  #checkHeader(start: number, end: number, rules: MessageRules): number {
     const body = this.#body;
+    const context = this.#context;
     let verdict: number = Verdict.ok;
-    let keyFound = false;
     let suspect = false;
+    findings.keyFound = false;
     findings.detail = 0;
     for (let p = start; p < end; ) {
+      const at = p;
       const tag = readTag(body, p, end);
       p = skipValue(body, tag, cursor.at, end);
       if (tag === Tag.span) continue;
       const from = cursor.at;
-      if (tag === Tag.resource && verdict === Verdict.ok) {
-        verdict = checkAttributesOf(body, from, p, attributeField, this.#context);
-        keyFound ||= findings.keyFound;
+      if (tag === Tag.resource) {
+        if (verdict === Verdict.ok) verdict = checkMessage(body, from, p, rules, context);
         suspect ||= this.#suspects.any(from, p);
       } else if (tag === Tag.schemaUrl) {
-        if (verdict === Verdict.ok && !isUtf8(body, from, p)) verdict = Verdict.utf8;
+        if (verdict === Verdict.ok && !isText(body, from, p, context.ascii)) verdict = Verdict.utf8;
         suspect ||= this.#suspects.any(from, p);
-      }
+      } else if (tag < 0x20) wrongWireType(at, tag);
     }
-    findings.keyFound = keyFound;
     this.#headerSuspect = suspect;
     return verdict;
   }

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { LIMITS } from '../model/limits.js';
 import { attributeValueText, ValueTag } from './attributes.js';
-import type { KeyLookup } from './check.js';
+import type { KeyLookup } from './check-message.js';
 import { type PatternName, redactText, Suspects } from './redact-text.js';
 import { Tag } from './scan.js';
 import { cursor, encodeBytesField, readTag, skipValue, varintSize, writeVarint } from './wire.js';

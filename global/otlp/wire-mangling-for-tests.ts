@@ -103,7 +103,7 @@ export function rowTexts(messages: readonly Buffer[]): string[] {
  */
 export function countingBuffer(bytes: Buffer): { buffer: Buffer; reads: () => number } {
   let reads = 0;
-  const buffer = new Proxy(bytes, {
+  const buffer: Buffer = new Proxy(bytes, {
     get(target, property) {
       if (typeof property === 'string' && property.charCodeAt(0) <= 0x39) {
         const index = Number(property);
@@ -112,7 +112,13 @@ export function countingBuffer(bytes: Buffer): { buffer: Buffer; reads: () => nu
         return target[index];
       }
       const value: unknown = Reflect.get(target, property, target);
-      return typeof value === 'function' ? value.bind(target) : value;
+      if (typeof value !== 'function' || property === 'constructor') return value;
+      return (...given: unknown[]): unknown =>
+        Reflect.apply(
+          value,
+          target,
+          given.map((arg) => (arg === buffer ? bytes : arg)),
+        );
     },
   });
   return { buffer, reads: () => reads };

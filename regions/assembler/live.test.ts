@@ -82,7 +82,7 @@ describe('live segments', () => {
       expect(await isHeld(), `after ${passed} ms`).toBe(true);
       if (passed % 1_000 === 0) expect(await searched()).toBe(150);
     }
-    expect(rig.segmentCount()).toBe(150);
+    await rig.until(() => rig.segmentCount() === 150, 'all segments');
     // The writer commits: what it stored stays for as long as the store's search may not show it.
     rig.memory.commitsOf(GROUPS.writer, TOPICS.segments)[0] = rig.memory.records(TOPICS.segments, 0).length;
     await rig.pass(1_000);
@@ -114,7 +114,7 @@ describe('live segments', () => {
     await assembler.start();
     for (let trace = 1; trace <= 5; trace++) rig.append([span(trace)]);
     await rig.until(() => rig.segmentCount() === 5, 'segments');
-    await turns();
+    await rig.pass(100);
     expect(await rig.registry.getSingleMetricAsString('meridian_assembler_held_bytes')).toMatch(/ 0$/m);
     expect(await liveSpans(assembler.live, testTraceId(3))).toEqual([`${testTraceId(3)}/${testSpanId(3)}`]);
     expect(await tracesOf(assembler.live, request({ operation: 'get' }))).toEqual([5, 4, 3, 2, 1]);

@@ -166,6 +166,7 @@ export class PartitionWorker implements PartitionHandler {
     this.#failure = { error };
     const isForeign = error instanceof MeridianError;
     if (isForeign && (this.#closed || error.code === 'refused')) return;
+    this.#shared.troubled(`partition ${this.partition}: ${messageOf(error)}`);
     this.#shared.logger.error({ err: error, partition: this.partition }, 'assembling a partition failed');
     if (!isForeign) this.#shared.onFatal(error);
   }

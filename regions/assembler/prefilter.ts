@@ -1,7 +1,6 @@
 import type { TraceMetadata } from '../../global/model/metadata.js';
 import { MetadataFlag } from '../../global/model/metadata.js';
 import type { SpanQuery } from '../../global/model/query.js';
-import { UNKNOWN_SERVICE } from '../segments/summarize.js';
 
 /**
  * Whether a segment with these metadata may hold a span that matches: false only where none can. Spares reading payloads; the
@@ -13,9 +12,7 @@ export function mayMatch(metadata: TraceMetadata, query: SpanQuery): boolean {
   if (query.durationNanoMin !== undefined && endUnixNano - startUnixNano < query.durationNanoMin) return false;
   // Coverage that was cut at its limit may lack a service or an error.
   if (flags & MetadataFlag.countsAtLeast) return true;
-  // The name that stands for none is not in the payload.
-  const service = query.service === '' ? UNKNOWN_SERVICE : query.service;
-  const { error } = query;
+  const { service, error } = query;
   if (service === undefined && error === undefined) return true;
   return coverage.some(
     (entry) =>

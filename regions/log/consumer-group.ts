@@ -50,6 +50,11 @@ export class ConsumerGroup {
     return this.#members.length;
   }
 
+  /** Topics that it has or had members for. */
+  topics(): string[] {
+    return [...new Set([...this.#slots.values()].map((slot) => slot.topic))];
+  }
+
   join(subscription: LogSubscription): { stop(): Promise<void> } {
     const member: Member = { subscription };
     this.#members.push(member);

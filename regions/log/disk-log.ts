@@ -7,6 +7,7 @@ import {
   type AppendResult,
   type CommitRow,
   ENTRY_NUMBERS,
+  type ExpiredTopic,
   type PartitionRead,
   type ReadRecords,
   type ReadResult,
@@ -134,10 +135,15 @@ export class DiskLog {
     return this.#topic(topic).offsetAt(partition, timeMs);
   }
 
-  expire(nowMs: number): { topic: string; starts: number[] }[] {
+  /** An error in one topic leaves the others. */
+  expire(nowMs: number): ExpiredTopic[] {
     return [...this.#topics].map(([name, topic]) => {
-      topic.expire(nowMs);
-      return { topic: name, starts: topic.starts() };
+      try {
+        topic.expire(nowMs);
+        return { topic: name, starts: topic.starts() };
+      } catch (error) {
+        return { topic: name, starts: topic.starts(), error: toWireError(error, `removing old records of ${name}`) };
+      }
     });
   }
 

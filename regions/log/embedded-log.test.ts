@@ -206,6 +206,7 @@ describe('the embedded log and its folder', () => {
     expect(text).toContain('meridian_log_commit_seconds_count 1');
     expect(text).toContain('meridian_log_commit_records_sum 2');
     expect(text).toContain('meridian_log_lag_records{group="g",topic="t"} 1');
+    expect(text).toContain('meridian_log_lag_records{group="h",topic="t"}');
     expect(text).toContain('meridian_log_group_members{group="h"} 1');
     await member.stop();
     await folder.close(log);

@@ -38,7 +38,7 @@ export const LOG_LIMITS: LogLimits = {
   readBytesMax: 4 * MIB,
   readRecordsMax: 4096,
   sliceBytesMax: 256 * MIB,
-  sliceRecordsMax: 1_000_000,
+  sliceRecordsMax: 250_000,
   bytesMax: Number.MAX_SAFE_INTEGER,
   partitionsMax: 1024,
   retentionCheckMs: 60_000,

@@ -62,6 +62,12 @@ export interface TopicState {
   readonly ends: readonly number[];
 }
 
+export interface ExpiredTopic {
+  readonly topic: string;
+  readonly starts: readonly number[];
+  readonly error?: WireError;
+}
+
 /** What the thread says once it has opened the folder. */
 export type WorkerReady =
   | { readonly ready: true; readonly topics: readonly TopicState[]; readonly commits: readonly CommitRow[] }
@@ -80,7 +86,7 @@ export interface LogAnswers {
   ensure: readonly TopicState[];
   commit: null;
   offsetAt: number;
-  expire: readonly { readonly topic: string; readonly starts: readonly number[] }[];
+  expire: readonly ExpiredTopic[];
   close: null;
 }
 

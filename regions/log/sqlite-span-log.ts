@@ -237,14 +237,22 @@ class SqliteSpanLog implements SpanLog, LogTail {
     return Math.min(Math.max(wanted, start), end);
   }
 
+  /** Of all groups that have a commit or a member. */
   #lag() {
-    return this.table.groups().flatMap(({ group, topics }) =>
-      topics.map((topic) => {
-        const ends = this.table.ends(topic);
+    const topicsOf = new Map<string, Set<string>>();
+    const known = [
+      ...this.table.groups(),
+      ...[...this.#groups.values()].map((g) => ({ group: g.name, topics: g.topics() })),
+    ];
+    for (const { group, topics } of known) {
+      topicsOf.set(group, new Set([...(topicsOf.get(group) ?? []), ...topics]));
+    }
+    return [...topicsOf].flatMap(([group, topics]) =>
+      [...topics].map((topic) => {
         const starts = this.table.starts(topic);
         const commits = this.table.committed(group, topic);
-        const records = ends.reduce((sum, end, p) => sum + Math.max(0, end - (commits[p] ?? starts[p]!)), 0);
-        return { group, topic, records };
+        const lag = (end: number, p: number) => Math.max(0, end - (commits[p] ?? starts[p]!));
+        return { group, topic, records: this.table.ends(topic).reduce((sum, end, p) => sum + lag(end, p), 0) };
       }),
     );
   }
@@ -255,7 +263,10 @@ class SqliteSpanLog implements SpanLog, LogTail {
     while (!signal.aborted) {
       try {
         const expired = await this.thread.ask({ kind: 'expire', nowMs: clock.nowMs() });
-        for (const { topic, starts } of expired) this.table.setStarts(topic, starts);
+        for (const { topic, starts, error } of expired) {
+          this.table.setStarts(topic, starts);
+          if (error) logger.error({ topic, error: error.message }, 'removing expired records failed');
+        }
       } catch (error) {
         logger.error({ error: messageOf(error) }, 'removing expired records failed');
       }

@@ -156,6 +156,20 @@ describe('a topic on disk', () => {
     topic.close();
   });
 
+  test('a topic whose only slice has expired begins a new one, at the same offsets', () => {
+    const topic = open();
+    topic.append([entry(0, 'a'), entry(2, 'b')], 0, 0);
+    topic.expire(RETENTION_MS + 1);
+    expect([topic.starts(), topic.ends(), values(topic, 0)]).toEqual([[1, 0, 1], [1, 0, 1], []]);
+    expect(readdirSync(folder).filter((f) => f.endsWith('.db'))).toEqual(['00000002.db']);
+    topic.expire(RETENTION_MS * 5);
+    expect(readdirSync(folder).filter((f) => f.endsWith('.db'))).toEqual(['00000002.db']);
+    topic.close();
+    const again = open();
+    expect(again.append([entry(2, 'c')], 5000, 0)).toEqual([1]);
+    again.close();
+  });
+
   test('finds times over slices, also where the clock stepped back', () => {
     const topic = open({ sliceRecordsMax: 2 });
     for (const ms of [100, 300, 200, 400, 500]) topic.append([entry(0, `${ms}`)], ms, 0);

@@ -180,18 +180,27 @@ export class SqliteTopic {
       return;
     }
     const { retentionMs } = this.spec;
-    if (this.#current && this.#current.oldestMs < nowMs - retentionMs * SLICE_OF_RETENTION) {
-      this.#sealCurrent();
-      // The next slice keeps the ends, also when all others go.
+    // What goes first: on a full disk the rest needs the room.
+    while (this.#sealed[0] && this.#sealed[0].newestMs < nowMs - retentionMs) this.#dropOldestSealed();
+    const current = this.#current;
+    if (!current) return;
+    if (current.newestMs < nowMs - retentionMs) {
+      this.#ends = current.places.map((p) => p.endOffset);
       this.#current = this.#createSlice();
+      current.close();
+      removeSliceFiles(current.path);
+    } else if (current.oldestMs < nowMs - retentionMs * SLICE_OF_RETENTION) {
+      this.#sealCurrent();
     }
-    while (this.#sealed[0] && this.#sealed[0].newestMs < nowMs - retentionMs) {
-      if (this.#sealed.length === 1) this.#current ??= this.#createSlice();
-      const slice = this.#sealed.shift()!;
-      this.#openSealed.get(slice)?.close();
-      this.#openSealed.delete(slice);
-      removeSliceFiles(slice.path);
-    }
+  }
+
+  #dropOldestSealed(): void {
+    // Some slice has to keep the ends.
+    if (this.#sealed.length === 1) this.#current ??= this.#createSlice();
+    const slice = this.#sealed.shift()!;
+    this.#openSealed.get(slice)?.close();
+    this.#openSealed.delete(slice);
+    removeSliceFiles(slice.path);
   }
 
   close(): void {

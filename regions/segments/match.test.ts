@@ -154,9 +154,12 @@ const queries: fc.Arbitrary<SpanQuery> = fc
   .record({
     service: maybe(texts),
     operation: maybe(texts),
-    attributes: fc.array(fc.record({ key: keys, value: fc.oneof(texts, fc.constantFrom('false', '1099511627776', '1e+300', '0')) }), {
-      maxLength: 2,
-    }),
+    attributes: fc.array(
+      fc.record({ key: keys, value: fc.oneof(texts, fc.constantFrom('false', '1099511627776', '1e+300', '0')) }),
+      {
+        maxLength: 2,
+      },
+    ),
     error: maybe(fc.boolean()),
     kind: maybe(fc.nat(5)),
     durationNanoMin: maybe(times.map(BigInt)),
@@ -165,7 +168,9 @@ const queries: fc.Arbitrary<SpanQuery> = fc
     startUnixNanoMax: mostly(1n << 70n, times.map(BigInt)),
     traceIds: maybe(fc.constantFrom([TRACE], ['ff'.repeat(16)], [])),
   })
-  .map((record) => Object.fromEntries(Object.entries(record).filter(([, v]) => v !== undefined)) as unknown as SpanQuery);
+  .map(
+    (record) => Object.fromEntries(Object.entries(record).filter(([, v]) => v !== undefined)) as unknown as SpanQuery,
+  );
 
 const everything: SpanQuery = { attributes: [], startUnixNanoMin: 0n, startUnixNanoMax: (1n << 64n) - 1n };
 
@@ -189,7 +194,12 @@ describe('matchSegment', () => {
     const hit = segmentOf([{ attributes: [], spans: [span] }]);
     const miss = segmentOf([{ attributes: [], spans: [{ ...span, name: 'refund' }] }]);
     const compiled = compileQuery({ ...everything, operation: 'charge' });
-    expect([hit, miss, hit, miss].map((segment) => matchSegment(segment, compiled))).toEqual([true, false, true, false]);
+    expect([hit, miss, hit, miss].map((segment) => matchSegment(segment, compiled))).toEqual([
+      true,
+      false,
+      true,
+      false,
+    ]);
   });
 
   test('a segment without spans matches nothing', () => {
@@ -197,7 +207,9 @@ describe('matchSegment', () => {
   });
 
   test('an end before the start is a duration of 0', () => {
-    const late = segmentOf([{ attributes: [], spans: [{ name: 'x', kind: 0, start: 2 ** 33, end: 7, code: 0, attributes: [] }] }]);
+    const late = segmentOf([
+      { attributes: [], spans: [{ name: 'x', kind: 0, start: 2 ** 33, end: 7, code: 0, attributes: [] }] },
+    ]);
     expect(matchSegment(late, { ...everything, durationNanoMax: 0n })).toBe(true);
     expect(matchSegment(late, { ...everything, durationNanoMin: 1n })).toBe(false);
   });

@@ -4,9 +4,9 @@ import { type Coverage, MetadataFlag, type RootSpan, type TraceMetadata } from '
 import { maxNano, msToUnixNano, nanosFromHalves } from '../../global/model/time.js';
 import { forEachSpan } from '../../global/otlp/scan.js';
 import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
+import { UNKNOWN_SERVICE } from '../../global/otlp/span-view.js';
 
-/** What is said where a resource names no service: OpenTelemetry's own default. */
-export const UNKNOWN_SERVICE = 'unknown_service';
+export { UNKNOWN_SERVICE };
 
 /** A span that starts farther from its reception than this is flagged (`MetadataFlag.implausibleTime`), never dropped. */
 export const IMPLAUSIBLE_FUTURE_MS = 10 * 60_000;

@@ -8,7 +8,14 @@ const EAST = 'us-east-1' as RegionId;
 const WINDOW = BigInt(COMPACTION.windowMs) * 1_000_000n;
 
 function pack(number: number, bytes: number, more: Partial<SmallPack> = {}): SmallPack {
-  return { pack: number, source: EAST, ids: [`us-east-1/0/0/${number}` as BlockId], bytes, startUnixNanoMax: WINDOW * 100n, ...more };
+  return {
+    pack: number,
+    source: EAST,
+    ids: [`us-east-1/0/0/${number}` as BlockId],
+    bytes,
+    startUnixNanoMax: WINDOW * 100n,
+    ...more,
+  };
 }
 
 describe('compaction plan', () => {

@@ -25,7 +25,10 @@ function blockOfSegments(number: number, segments: readonly ModelSegment[]): Blo
 
 /** Packs in memory that can be replaced while a walk is on. */
 class Packs implements PackListing {
-  readonly packs = new Map<number, { segments: readonly ModelSegment[]; block: Block; filter: Uint8Array; reachUnixNano: bigint }>();
+  readonly packs = new Map<
+    number,
+    { segments: readonly ModelSegment[]; block: Block; filter: Uint8Array; reachUnixNano: bigint }
+  >();
   #moves = 0;
   /** Called before each load. */
   onLoad: (pack: number) => void = () => {};
@@ -92,7 +95,10 @@ describe('walkPacks', () => {
   test('packs that are replaced at any moment of a walk neither hide a match nor repeat one', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.array(fc.tuple(fc.nat(20), fc.nat(30)), { minLength: 1, maxLength: 4 }), { minLength: 2, maxLength: 8 }),
+        fc.array(fc.array(fc.tuple(fc.nat(20), fc.nat(30)), { minLength: 1, maxLength: 4 }), {
+          minLength: 2,
+          maxLength: 8,
+        }),
         fc.array(fc.tuple(fc.nat(12), fc.array(fc.nat(7), { minLength: 2, maxLength: 3 })), { maxLength: 3 }),
         fc.integer({ min: 1, max: 12 }),
         fc.integer({ min: 1, max: 4 }),
@@ -106,7 +112,9 @@ describe('walkPacks', () => {
           packs.onLoad = () => {
             for (const [when, which] of replacements) {
               if (when !== packs.loads) continue;
-              const there = [...new Set(which)].map((i) => [...packs.packs.keys()][i]).filter((pack) => pack !== undefined);
+              const there = [...new Set(which)]
+                .map((i) => [...packs.packs.keys()][i])
+                .filter((pack) => pack !== undefined);
               if (there.length > 1) packs.replace(there, number++);
             }
           };
@@ -157,13 +165,16 @@ describe('walkPacks', () => {
 });
 
 describe('PageBuilder', () => {
-  test.each([0, 1, 1_000_000])('gives the same page whether segments wait for their turn or not (%i bytes may wait)', (bytesMax) => {
-    const segments = Array.from({ length: 40 }, (_, i) => one(i % 25, (i * 11) % 23));
-    const wanted = query({ service: 's1' });
-    const request = { query: wanted, source: EAST, after: null, limit: 6 };
-    const page = new PageBuilder(request, compileQuery(wanted), bytesMax);
-    for (let i = 0; i < 40; i += 4) page.add(blockOfSegments(i, segments.slice(i, i + 4)), (1n << 64n) - 1n);
-    const { matches } = page.rest();
-    expect(matches.map(({ position }) => position)).toEqual(expectedPage(segments, wanted, null, 6));
-  });
+  test.each([0, 1, 1_000_000])(
+    'gives the same page whether segments wait for their turn or not (%i bytes may wait)',
+    (bytesMax) => {
+      const segments = Array.from({ length: 40 }, (_, i) => one(i % 25, (i * 11) % 23));
+      const wanted = query({ service: 's1' });
+      const request = { query: wanted, source: EAST, after: null, limit: 6 };
+      const page = new PageBuilder(request, compileQuery(wanted), bytesMax);
+      for (let i = 0; i < 40; i += 4) page.add(blockOfSegments(i, segments.slice(i, i + 4)), (1n << 64n) - 1n);
+      const { matches } = page.rest();
+      expect(matches.map(({ position }) => position)).toEqual(expectedPage(segments, wanted, null, 6));
+    },
+  );
 });

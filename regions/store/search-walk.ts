@@ -85,14 +85,14 @@ export async function walkPacks(
   let candidates = inOrder(listing, turns);
   for (;;) {
     const next = await candidates.next();
-    if (next.done) {
-      if (listing.moves() === moves) return page.rest();
-      // Packs were replaced while they were listed: some may have been passed by.
+    // Packs that were replaced may stand where the listing has passed already: nothing is given out before that is looked at.
+    if (listing.moves() !== moves) {
+      if (signal.aborted) return page.cut(floor);
       moves = listing.moves();
       candidates = inOrder(listing, turns);
-      if (signal.aborted) return page.cut(floor);
       continue;
     }
+    if (next.done) return page.rest();
     const candidate = next.value;
     if (seen.has(candidate.pack)) continue;
     work.packsListed++;
@@ -101,17 +101,12 @@ export async function walkPacks(
     if (signal.aborted) return page.cut(floor);
     if (turns.isDue()) await turns.yield();
     const filter = listing.filter(candidate.pack);
-    if (filter && !terms.every((term) => mayHoldTerm(filter, term))) continue;
-    const loaded = filter && listing.load(candidate.pack);
+    // Gone: it expired, or was replaced, which the next turn of the loop sees.
+    if (!filter || !terms.every((term) => mayHoldTerm(filter, term))) continue;
+    const loaded = listing.load(candidate.pack);
     const block = loaded instanceof Promise ? await loaded : loaded;
     if (loaded instanceof Promise) turns.restart();
-    // Gone: either it has moved, which the end of the walk sees, or it has expired.
-    if (!block) {
-      if (listing.moves() === moves) continue;
-      moves = listing.moves();
-      candidates = inOrder(listing, turns);
-      continue;
-    }
+    if (!block) continue;
     seen.add(candidate.pack);
     work.packsInflated++;
     page.add(block, floor);

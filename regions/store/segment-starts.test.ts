@@ -19,7 +19,10 @@ test('bounds the latest start at or below a limit from above, and not by much', 
       const bound = latestStartUpTo(limit, encodeStarts(starts, min, max), min, max);
       expect(bound >= latest).toBe(true);
       expect(bound <= limit).toBe(true);
-      expect(bound - latest <= (max - min) / 65_535n + 1n).toBe(true);
+      // Starts that lie less than a step above the limit cannot be told from it.
+      const step = (max - min) / 65_535n + 1n;
+      const near = starts.some((start) => start > limit && start - limit < step);
+      expect(near || bound - latest < step).toBe(true);
     }),
     { numRuns: 1000 },
   );

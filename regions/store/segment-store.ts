@@ -50,7 +50,10 @@ export interface SearchMatch {
 }
 
 export interface SegmentStoreRetention {
-  /** Removes blocks whose newest span ended before the time. Resolves with the number removed. */
+  /**
+   * Removes blocks whose newest span ended, and was received, before the time (so that spans of a wrong clock are not gone at once).
+   * Blocks that were stored together with newer ones may stay until those go. Resolves with the number removed.
+   */
   expire(beforeUnixNano: bigint): Promise<number>;
 }
 

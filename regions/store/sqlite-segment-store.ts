@@ -35,7 +35,7 @@ const DEFAULT_BYTES = 64 * 1024 * 1024;
 /** How often a reading by id begins again because packs were replaced under it. */
 const GET_ATTEMPTS = 8;
 
-/** What a search by the embedded store can be asked beyond the port, for tests and benchmarks. */
+/** What the embedded store can be asked beyond the port, for tests and benchmarks. */
 export interface SqliteSegmentStore extends SegmentStore {
   /** Packs what small blocks are due, and resolves when none is. */
   compact(): Promise<void>;
@@ -139,7 +139,6 @@ class Store implements SqliteSegmentStore {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    // The last to close empties the write-ahead log into the database: that has to be the writer.
     this.#reader.close();
     await this.#worker.close();
   }

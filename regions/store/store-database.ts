@@ -123,7 +123,8 @@ function closingOnError(db: DatabaseSyncInstance, work: () => void): DatabaseSyn
 function ensureSchema(db: DatabaseSyncInstance, path: string): void {
   db.exec('BEGIN IMMEDIATE');
   try {
-    if (numberPragma(db, 'user_version') === 0) {
+    const { tables } = db.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number };
+    if (tables === 0) {
       db.exec(SCHEMA);
       db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
       db.exec(`PRAGMA user_version = ${FORMAT_VERSION}`);

@@ -28,6 +28,8 @@ export class StoreEngine {
   readonly #db: DatabaseSyncInstance;
   readonly #tables: StoreTables;
   readonly #plan = new CompactionPlan();
+  /** Calls that have not been answered. */
+  readonly #writes = new Set<Promise<void>>();
   #waiting: WaitingWrite[] = [];
   #committing = false;
   #compacting: Promise<void> | null = null;
@@ -46,7 +48,13 @@ export class StoreEngine {
   }
 
   /** See `SegmentStoreWriter.write`; the bytes are those of encoded blocks. */
-  async write(blocks: readonly Uint8Array[]): Promise<void> {
+  write(blocks: readonly Uint8Array[]): Promise<void> {
+    const write = this.#write(blocks).finally(() => this.#writes.delete(write));
+    this.#writes.add(write);
+    return write;
+  }
+
+  async #write(blocks: readonly Uint8Array[]): Promise<void> {
     const entries = await Promise.all(blocks.map(prepare));
     if (entries.length === 0) return;
     await new Promise<void>((resolve, reject) => {
@@ -81,12 +89,12 @@ export class StoreEngine {
     }
   }
 
-  /** Commits what waits, then closes. */
+  /** Answers the calls that were made before, then closes. */
   async close(): Promise<void> {
     if (this.#closed) return;
+    await Promise.allSettled(this.#writes);
     this.#closed = true;
     await this.#compacting;
-    this.#commit();
     try {
       // A reader's connection that is not collected yet would keep SQLite from doing this by itself.
       this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');

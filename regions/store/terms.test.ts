@@ -87,7 +87,13 @@ describe('terms', () => {
   test('the stored forms are those of format version 1', async () => {
     const segments = [0, 1, 2].map((i) =>
       segmentOf(EAST, traceIdOf(i), [
-        { span: i, service: 'orders', name: 'GET /', start: BASE + BigInt(i * 70_000), attributes: { tenant: 'acme', n: 7n } },
+        {
+          span: i,
+          service: 'orders',
+          name: 'GET /',
+          start: BASE + BigInt(i * 70_000),
+          attributes: { tenant: 'acme', n: 7n },
+        },
       ]),
     );
     const block = await blockOf(EAST, 1, segments);

@@ -8,8 +8,8 @@ import { leavesGap, type RegionOutcome } from '../fanout/outcome.js';
 import type { MergedTrace } from '../merge/merge-trace.js';
 import { encodeTraceJson } from '../merge/trace-json.js';
 import { indexAnswerJson, queryIndex } from '../query/index-query.js';
-import { requestBudget } from '../query/query-context.js';
-import { mergeAnswer, queryTrace, type TraceAnswer } from '../query/trace-query.js';
+import { type QueryContext, requestBudget } from '../query/query-context.js';
+import { mergeAnswer, queryTrace, readableAnswer, type TraceAnswer } from '../query/trace-query.js';
 import { DEADLINE, EXPLAIN, PARTIAL, readCommon } from './common-parameters.js';
 import type { ParameterSpec } from './parameters.js';
 import { makeProblem, sendProblem } from './problem.js';
@@ -55,7 +55,7 @@ async function handleTrace({ request, response, values, context, deadlineMsDefau
   const mergeStartedMs = context.clock.monotonicMs();
   // Objects are only built where JSON is asked for; the other two are made from the bytes.
   const { answer, merged } =
-    format === 'application/json' ? mergeAnswer(context, fetched) : { answer: fetched, merged: null };
+    format === 'application/json' ? mergeAnswer(context, fetched) : asBytes(context, fetched, format);
   if (refuse(answer, partial, request.path, response)) return;
   setCompleteness(response, answer.complete, answer.outcomes);
   if (!answer.complete) context.metrics.partial(traceRoute.path);
@@ -80,6 +80,11 @@ async function handleTrace({ request, response, values, context, deadlineMsDefau
     : tail;
   response.setHeader('Content-Type', 'application/json; charset=utf-8');
   await sendChunks(response, encodeTraceJson(head, merged.spans, explained));
+}
+
+/** For formats made from the bytes. OTLP JSON is written as it is sent, so whether it can be is found out before. */
+function asBytes(context: QueryContext, fetched: TraceAnswer, format: string) {
+  return { answer: format === OTLP_JSON ? readableAnswer(context, fetched) : fetched, merged: null };
 }
 
 /** The members of the native JSON before and after `spans`. Where no span came, times and root are the index's. */

@@ -19,13 +19,16 @@ const UNIT_NANO: Record<string, bigint> = {
   h: 3600n * NANOS_PER_SECOND,
 };
 
+const TAKES_DURATION = 'a duration such as 250ms, 1.5s or 2m (units ns, us, ms, s, m, h)';
+
 /** `250ms`, `1.5s`, `2m`: nanoseconds, rounded down. */
 export function parseDuration(name: string, text: string): bigint {
   const match = DURATION.exec(text);
-  if (!match) throw invalid(name, text, 'a duration such as 250ms, 1.5s or 2m (units ns, us, ms, s, m, h)');
+  if (!match) throw invalid(name, text, TAKES_DURATION);
   const [, whole, fraction = '', unit] = match;
   const nano = UNIT_NANO[unit!]!;
-  return BigInt(whole!) * nano + (fraction === '' ? 0n : (BigInt(fraction) * nano) / 10n ** BigInt(fraction.length));
+  const part = fraction === '' ? 0n : (BigInt(fraction) * nano) / 10n ** BigInt(fraction.length);
+  return bounded(name, text, BigInt(whole!) * nano + part, TAKES_DURATION);
 }
 
 const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::(\d{2})(?:\.(\d{1,9}))?)?(?:[Zz]|[+-]\d{2}:\d{2})$/;
@@ -41,18 +44,23 @@ export function parseTime(name: string, text: string): bigint {
   if (count) {
     const value = BigInt(count[1]!);
     const fraction = count[2] ?? '';
-    if (value < 100_000_000_000n) return value * NANOS_PER_SECOND + BigInt(fraction.padEnd(9, '0'));
-    if (fraction !== '') throw invalid(name, text, TAKES_TIME);
+    const seconds = value < 10n ** 11n;
+    if (fraction !== '' && !seconds) throw invalid(name, text, TAKES_TIME);
+    if (seconds) return bounded(name, text, value * NANOS_PER_SECOND + BigInt(fraction.padEnd(9, '0')), TAKES_TIME);
     const nano = value < 10n ** 14n ? value * NANOS_PER_MS : value < 10n ** 17n ? value * 1000n : value;
-    if (nano > TIME_NANO_MAX) throw invalid(name, text, TAKES_TIME);
-    return nano;
+    return bounded(name, text, nano, TAKES_TIME);
   }
   const calendar = RFC_3339.exec(text);
   if (!calendar) throw invalid(name, text, TAKES_TIME);
   const fraction = calendar[2] ?? '';
   const seconds = Date.parse(fraction === '' ? text : text.replace(`.${fraction}`, ''));
   if (Number.isNaN(seconds) || seconds < 0) throw invalid(name, text, TAKES_TIME);
-  return BigInt(seconds) * NANOS_PER_MS + BigInt(fraction.padEnd(9, '0'));
+  return bounded(name, text, BigInt(seconds) * NANOS_PER_MS + BigInt(fraction.padEnd(9, '0')), TAKES_TIME);
+}
+
+function bounded(name: string, text: string, nano: bigint, takes: string): bigint {
+  if (nano > TIME_NANO_MAX) throw invalid(name, text, takes);
+  return nano;
 }
 
 /** Beyond every time that a search can name; fits an unsigned and a signed 64-bit count. */

@@ -47,8 +47,8 @@ export async function fetchTrace(
   const limit = pLimit(PARALLEL_CALLS_MAX);
   const fetched = await Promise.all(
     plan.regions.map(async (step) => {
-      if (step.action === 'skip') return { outcome: skippedOutcome(step), part: null };
       const peer = peers.get(step.region);
+      if (step.action === 'skip') return { outcome: skippedOutcome(step.region, step.why, peer), part: null };
       if (!peer) return { outcome: noClientOutcome(step.region), part: null };
       const result = await limit(() => callForTrace(plan.traceId, step, peer, context, bytesMax));
       return describe(step.region, result);
@@ -122,8 +122,12 @@ function describeGap(answer: Pick<RegionTrace, 'missing' | 'truncated'>): { reas
   return sinces.length > 0 ? { reason, since: isoTime(Math.min(...sinces)) } : { reason };
 }
 
-function skippedOutcome(step: RegionPlan): RegionOutcome {
-  return { region: step.region, state: 'skipped', reason: step.why, source: 'none', spanCount: 0, tookMs: 0 };
+/** A region that is down is named as such also where it is not needed. */
+export function skippedOutcome(region: RegionId, why: string, peer: RegionPeer | undefined): RegionOutcome {
+  const failing = peer?.health.failing();
+  const base = { region, state: 'skipped', source: 'none', spanCount: 0, tookMs: 0 } as const;
+  if (!failing) return { ...base, reason: why };
+  return { ...base, reason: `${why} (it is failing: ${failing.failure.reason})`, since: isoTime(failing.sinceMs) };
 }
 
 function noClientOutcome(region: RegionId): RegionOutcome {

@@ -137,6 +137,21 @@ export function mergeTrace(parts: readonly RegionViews[]): MergedTrace {
   return { spans: merged, root: rootSpan, ...totals, warnings };
 }
 
+/** Regions whose bytes cannot be read to the last attribute. Holds one span at a time. */
+export function unreadableRegions(parts: readonly RegionPayload[]): ReadonlyMap<RegionId, unknown> {
+  const failed = new Map<RegionId, unknown>();
+  for (const { region, payload } of parts) {
+    try {
+      for (const _view of spanViews(payload)) {
+        // Reading it is the check.
+      }
+    } catch (error) {
+      failed.set(region, error);
+    }
+  }
+  return failed;
+}
+
 /** Resource attributes that tell one clock from another. */
 const CLOCK_ATTRIBUTES = ['service.instance.id', 'host.id', 'host.name', 'k8s.pod.uid', 'container.id'] as const;
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { maxNano } from '../../global/model/time.js';
 import { FeedModel, type SimulatedRegion, type SimulatedSpan } from '../testing/feed-model.js';
 import { region, traceId } from '../testing/otlp-spans.js';
 
@@ -69,7 +70,7 @@ describe('skipping is sound', () => {
           if (step.action === 'ask') continue;
           skips++;
           const ends = location.records.map((r) => r.endUnixNano);
-          const knownEnd = Number(ends.reduce((a, b) => (a > b ? a : b)) - 1_795_176_000_000_000_000n) / 1e9;
+          const knownEnd = Number(ends.reduce(maxNano) - 1_795_176_000_000_000_000n) / 1e9;
           const assembler = regions.find((r) => r.region === step.region)!;
           // The grace is for lateness and skew together: by the assembler's clock, the span was appended within it.
           const covered = appended.filter(

@@ -2,9 +2,10 @@ import { describe, expect, test } from 'vitest';
 import type { RegionTrace } from '../../global/region-api/region-client.js';
 import { ManualClock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
+import { pollOnce } from '../fanout/health-poll.js';
 import { metadataOf, segmentOf, spanId, type TestSpan, TRACE, traceId } from '../testing/otlp-spans.js';
 import { EAST, EUROPE, QueryRig, WEST } from '../testing/query-rig.js';
-import { mergeAnswer, queryTrace, type TraceAnswer } from './trace-query.js';
+import { mergeAnswer, queryTrace, readableAnswer, type TraceAnswer } from './trace-query.js';
 
 const T0 = 1_700_000_000_000_000_000n;
 const MS = 1_000_000n;
@@ -173,6 +174,20 @@ describe('a region that misbehaves', () => {
     expect(answer.complete).toBe(false);
     expect(states(answer)).toEqual({ [EAST]: 'answered', [WEST]: 'unavailable', [EUROPE]: 'empty' });
     expect(merged.spans).toHaveLength(1);
+    const readable = readableAnswer(r.context, fetched);
+    expect(readable).toMatchObject({ complete: false, spanCount: 1, payloads: [{ region: EAST }] });
+  });
+
+  test('down, but proved to hold nothing: the answer is whole, and the region is named as failing', async () => {
+    const { clock, rig: r } = rig();
+    await clock.advance(3_600_000);
+    for (const region of [EAST, WEST, EUROPE]) r.index.watermarkAll(region, 8, clock.nowUnixNano());
+    r.at(EUROPE).mode = { kind: 'failing', error: new MeridianError('unavailable', 'connection refused', 'later') };
+    await pollOnce(r.peers.get(EUROPE)!, clock, 1000);
+    const answer = await within(clock, 0, queryTrace(r.context, TRACE, r.budget()));
+    expect(answer.complete).toBe(true);
+    expect(answer.outcomes[2]).toMatchObject({ state: 'skipped', since: new Date(clock.nowMs()).toISOString() });
+    expect(answer.outcomes[2]!.reason).toMatch(/no record \(it is failing: connection refused\)$/);
   });
 
   test('more bytes than were asked for', async () => {

@@ -1,11 +1,17 @@
 import type { TraceLocation } from '../../global/index/trace-index.js';
-import type { TraceId } from '../../global/model/ids.js';
+import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { MetadataFlag } from '../../global/model/metadata.js';
 import { type DedupeLimits, dedupeSpans } from '../../global/otlp/join.js';
-import { type FetchedTrace, fetchTrace } from '../fanout/fetch-trace.js';
+import { type FetchedTrace, fetchTrace, isoTime } from '../fanout/fetch-trace.js';
 import { failureOf, leavesGap, type RegionOutcome } from '../fanout/outcome.js';
 import type { MergeWarning } from '../merge/merge-span.js';
-import { type MergedTrace, mergeTrace, type RegionPayload, readViews } from '../merge/merge-trace.js';
+import {
+  type MergedTrace,
+  mergeTrace,
+  type RegionPayload,
+  readViews,
+  unreadableRegions,
+} from '../merge/merge-trace.js';
 import { planTrace, type TracePlan } from '../plan/trace-plan.js';
 import { callContext, locateTrace, planRegions, type QueryContext, type RequestBudget } from './query-context.js';
 
@@ -82,38 +88,47 @@ export async function queryTrace(context: QueryContext, traceId: TraceId, budget
 /** The same as objects, for JSON. Bytes of a region that turn out to be unreadable make it one that failed. */
 export function mergeAnswer(
   context: QueryContext,
-  answer: TraceAnswer,
+  fetched: TraceAnswer,
 ): { readonly answer: TraceAnswer; readonly merged: MergedTrace } {
   const { jsonSpansMax } = context.limits;
-  const { read, failed, cut } = readViews(answer.payloads, jsonSpansMax);
+  const { read, failed, cut } = readViews(fetched.payloads, jsonSpansMax);
+  const answer = withoutFailed(context, fetched, failed);
   const merged = mergeTrace(read);
-  const warnings = [...answer.warnings];
-  let { outcomes } = answer;
-  if (failed.size > 0) {
-    outcomes = outcomes.map((outcome) => {
-      const error = failed.get(outcome.region);
-      if (error === undefined) return outcome;
-      const failure = failureOf(error);
-      const sinceMs = context.peers.get(outcome.region)?.health.readFailed(failure, 0).sinceMs ?? context.clock.nowMs();
-      const since = new Date(sinceMs).toISOString();
-      return { ...outcome, state: 'unavailable', reason: failure.reason, since, source: 'none', spanCount: 0 };
-    });
-    warnings.push(...gapWarnings(outcomes.filter((o) => failed.has(o.region))));
-  }
-  if (cut) {
-    const message = `the trace has ${answer.spanCount} spans, ${jsonSpansMax} are shown; ask for application/x-protobuf to get them all`;
-    warnings.push({ code: 'truncated', message });
-  }
-  const judged = judge(outcomes);
+  if (!cut) return { merged, answer };
+  const message = `the trace has ${fetched.spanCount} spans, ${jsonSpansMax} are shown; ask for application/x-protobuf to get them all`;
   return {
     merged,
-    answer: {
-      ...answer,
-      outcomes,
-      ...judged,
-      complete: judged.complete && !cut && answer.complete,
-      warnings,
-    },
+    answer: { ...answer, complete: false, warnings: [...answer.warnings, { code: 'truncated', message }] },
+  };
+}
+
+/** The answer without the bytes of regions that cannot be read to the last attribute: what OTLP JSON is written from. */
+export function readableAnswer(context: QueryContext, answer: TraceAnswer): TraceAnswer {
+  return withoutFailed(context, answer, unreadableRegions(answer.payloads));
+}
+
+function withoutFailed(
+  context: QueryContext,
+  answer: TraceAnswer,
+  failed: ReadonlyMap<RegionId, unknown>,
+): TraceAnswer {
+  if (failed.size === 0) return answer;
+  const outcomes = answer.outcomes.map((outcome): RegionOutcome => {
+    const error = failed.get(outcome.region);
+    if (error === undefined) return outcome;
+    const failure = failureOf(error);
+    const sinceMs = context.peers.get(outcome.region)?.health.readFailed(failure, 0).sinceMs ?? context.clock.nowMs();
+    const { state, reason } = failure;
+    return { ...outcome, state, reason, since: isoTime(sinceMs), source: 'none', spanCount: 0 };
+  });
+  const lost = answer.outcomes.filter((o) => failed.has(o.region)).reduce((sum, o) => sum + o.spanCount, 0);
+  return {
+    ...answer,
+    ...judge(outcomes),
+    outcomes,
+    payloads: answer.payloads.filter((p) => !failed.has(p.region)),
+    spanCount: Math.max(0, answer.spanCount - lost),
+    warnings: [...answer.warnings, ...gapWarnings(outcomes.filter((o) => failed.has(o.region)))],
   };
 }
 

@@ -6,7 +6,7 @@ import type { SearchPosition, SpanQuery } from '../../global/model/query.js';
 import type { MissingPart, RegionSearchPage } from '../../global/region-api/region-client.js';
 import { type CallContext, type CallResult, callRegion } from '../fanout/call-region.js';
 import { remainingMs, withTimeLimit } from '../fanout/deadline.js';
-import { isoTime, type RegionPeer, roundMs } from '../fanout/fetch-trace.js';
+import { isoTime, type RegionPeer, roundMs, skippedOutcome } from '../fanout/fetch-trace.js';
 import { REASON_CHARACTERS_MAX, type RegionOutcome } from '../fanout/outcome.js';
 import { checkSearchPage } from './check-page.js';
 import type { TraceSummary } from './known-trace.js';
@@ -110,7 +110,7 @@ export async function runSearch(run: SearchRun, deps: SearchDependencies): Promi
   return {
     traces: merge.results,
     next: merge.next(),
-    outcomes: run.plan.map((p) => outcomeOf(p, progress.get(p.region))),
+    outcomes: run.plan.map((p) => outcomeOf(p, progress.get(p.region), deps.peers.get(p.region))),
     indexFailed,
     cutBy,
   };
@@ -157,9 +157,13 @@ async function locateAll(ids: readonly TraceId[], merge: SearchMerge, deps: Sear
   return true;
 }
 
-function outcomeOf(plan: SearchRegionPlan, state: RegionProgress | undefined): RegionOutcome {
+function outcomeOf(
+  plan: SearchRegionPlan,
+  state: RegionProgress | undefined,
+  peer: RegionPeer | undefined,
+): RegionOutcome {
   const { region } = plan;
-  if (!state) return { region, state: 'skipped', reason: plan.why, source: 'none', spanCount: 0, tookMs: 0 };
+  if (!state) return skippedOutcome(region, plan.why, peer);
   const tookMs = roundMs(state.tookMs);
   if (state.failure) {
     const { failure, sinceMs } = state.failure;

@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import type { RegionId } from '../../global/model/ids.js';
 import { realClock } from '../../global/runtime/clock.js';
 import { makeKnownTrace } from '../../scripts/cli/known-trace.js';
@@ -55,14 +56,10 @@ export async function missingOrDouble(
   router: RegionId,
   traces: readonly AcknowledgedTrace[],
 ): Promise<string[]> {
-  const wrong: string[] = [];
-  for (const { traceId, spanIds } of traces) {
+  return failuresOf(traces, async ({ traceId, spanIds }) => {
     const wanted = [...spanIds].sort().join();
-    await fleet
-      .traceBytes(router, traceId, (bytes) => spanIdsOf(bytes).sort().join() === wanted)
-      .catch((error: unknown) => wrong.push(`${traceId}: wanted ${wanted}: ${error}`));
-  }
-  return wrong;
+    await fleet.traceBytes(router, traceId, (bytes) => spanIdsOf(bytes).sort().join() === wanted);
+  });
 }
 
 interface IndexAnswer {
@@ -75,13 +72,32 @@ export async function wrongCounts(
   router: RegionId,
   traces: readonly AcknowledgedTrace[],
 ): Promise<string[]> {
-  const wrong: string[] = [];
-  for (const { traceId, spanIds } of traces) {
-    await eventually(`counts of ${traceId}`, async () => {
+  return failuresOf(traces, ({ traceId, spanIds }) =>
+    eventually(`counts of ${traceId}`, async () => {
       const { records } = await fleet.json<IndexAnswer>(router, `/v1/index/${traceId}`);
       const counted = records.reduce((sum, record) => sum + record.spanCount, 0);
       return counted === spanIds.length ? { value: true } : { failure: `counted ${counted} of ${spanIds.length}` };
-    }).catch((error: unknown) => wrong.push(String(error)));
-  }
-  return wrong;
+    }),
+  );
+}
+
+const CHECKS_AT_ONCE = 6;
+
+/** Checks all traces, some at once; what failed, as text. */
+async function failuresOf(
+  traces: readonly AcknowledgedTrace[],
+  check: (trace: AcknowledgedTrace) => Promise<unknown>,
+): Promise<string[]> {
+  const limit = pLimit(CHECKS_AT_ONCE);
+  const checked = await Promise.all(
+    traces.map((trace) =>
+      limit(() =>
+        check(trace).then(
+          () => null,
+          (error: unknown) => `${trace.traceId}: ${error}`,
+        ),
+      ),
+    ),
+  );
+  return checked.filter((failure) => failure !== null);
 }

@@ -12,6 +12,7 @@ import { keepAll, type SamplingPolicy } from '../../../global/sampling/sampling-
 import { spansRecordHeaders } from '../../log/spans-record.js';
 import { decodeBlock, readEncodedBlock } from '../../segments/block-codec.js';
 import type { Block, Segment } from '../../segments/segment.js';
+import { deflateFrame } from '../../segments/zstd-frame.js';
 import { type Assembler, createAssembler } from '../assembler.js';
 import type { AssemblerLimits } from '../options.js';
 import { MemoryLog } from './memory-log.js';
@@ -74,6 +75,14 @@ export class Rig {
     this.memory.append(topic, partition, [{ key: null, value, headers }]);
   }
 
+  /** The same while the log is down. */
+  appendAnyway(partition: number, value: Buffer): void {
+    const { isDown } = this.memory;
+    this.memory.isDown = false;
+    this.appendRecord(partition, value, this.stamp());
+    this.memory.isDown = isDown;
+  }
+
   /** Headers with a new stamp. */
   stamp(): LogHeaders {
     const stamp = { instance: 7_000_000, sequence: ++this.#sequence };
@@ -124,7 +133,14 @@ export class Rig {
   }
 }
 
-/** Lets promises, and a little of what waits for the thread pool, get on. */
-export async function turns(count = 8): Promise<void> {
-  for (let i = 0; i < count; i++) await new Promise<void>((resolve) => setImmediate(resolve));
+const SENTINEL = Buffer.from([1]);
+
+/**
+ * Lets promises get on, and what waits for the thread pool: a small job goes through the pool behind it. A slow machine may still leave
+ * compression behind the clock, so what must have happened is waited for with `Rig.until`.
+ */
+export async function turns(): Promise<void> {
+  for (let i = 0; i < 4; i++) await new Promise<void>((resolve) => setImmediate(resolve));
+  await deflateFrame(SENTINEL);
+  for (let i = 0; i < 4; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }
