@@ -13,7 +13,7 @@ import { MeridianError, messageOf } from '../global/runtime/errors.js';
 import type { Logger } from '../global/runtime/logger.js';
 import type { Service } from '../global/runtime/service.js';
 import { createApp } from './api/app.js';
-import type { RouterLife } from './api/health-routes.js';
+import type { RouterLife } from './api/router-checks.js';
 import type { RegionPeer } from './fanout/fetch-trace.js';
 import { HEALTH_POLL_DEFAULTS, HealthPoll, type HealthPollOptions } from './fanout/health-poll.js';
 import { REGION_HEALTH_DEFAULTS, RegionHealth, type RegionHealthOptions } from './fanout/region-health.js';

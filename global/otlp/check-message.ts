@@ -1,5 +1,5 @@
 import { LIMITS } from '../model/limits.js';
-import { AttributeField, ValueTag } from './attributes.js';
+import { ValueTag } from './attributes.js';
 import { type AsciiScan, isUtf8 } from './utf8.js';
 import { fail, findings, LONG_VALUE_BYTES_MAX, Verdict } from './verdict.js';
 import { cursor, malformed, readTag, skipValue, WireType } from './wire.js';

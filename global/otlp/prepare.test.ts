@@ -347,6 +347,33 @@ describe('prepareBatch', () => {
     );
   });
 
+  test('a known field of another wire type is malformed, at every level: strict readers of the log would refuse it', () => {
+    const varint = (fieldNumber: number): Buffer => Buffer.from([fieldNumber << 3, 1]);
+    const ids = [encodeBytesField(1, traceId), encodeBytesField(2, spanId)];
+    const inSpan = (...fields: Buffer[]): Buffer =>
+      encodeBytesField(1, encodeBytesField(2, encodeBytesField(2, Buffer.concat([...ids, ...fields]))));
+    const inValue = (field: Buffer): Buffer => inSpan(encodeBytesField(9, encodeBytesField(2, field)));
+    const bad = [
+      varint(1),
+      encodeBytesField(1, varint(1)),
+      encodeBytesField(1, encodeBytesField(2, varint(2))),
+      encodeBytesField(1, encodeBytesField(1, varint(1))),
+      encodeBytesField(1, encodeBytesField(1, encodeBytesField(3, varint(1)))),
+      inSpan(varint(1)),
+      inSpan(encodeBytesField(6, Buffer.alloc(1))),
+      inSpan(encodeBytesField(11, varint(1))),
+      inSpan(encodeBytesField(13, varint(1))),
+      inSpan(encodeBytesField(15, encodeBytesField(3, Buffer.alloc(1)))),
+      inSpan(encodeBytesField(9, varint(1))),
+      inValue(varint(1)),
+      inValue(encodeBytesField(2, Buffer.alloc(1))),
+      inValue(encodeBytesField(5, varint(1))),
+      inValue(encodeBytesField(6, varint(1))),
+    ];
+    for (const body of bad) expect(meridianErrorOf(() => prepare(body))?.message).toContain('wire type');
+    expect(prepare(inSpan(varint(14), Buffer.from([((17 << 3) & 0x7f) | 0x80, 0x01, 1]))).acceptedCount).toBe(1);
+  });
+
   test('malformed bytes anywhere fail the batch', () => {
     const good = spansOf(attribute('k', { stringValue: 'v' }));
     for (let length = 1; length < good.length; length++) {

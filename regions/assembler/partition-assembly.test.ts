@@ -116,7 +116,12 @@ class World {
   }
 
   pass(crashAfter: string): void {
+    const { position } = this.assembly;
     const work = this.assembly.beginPass(this.nowMs);
+    this.checkCommitOffset();
+    // Records go on being read while a pass is on its way.
+    this.read();
+    this.checkCommitOffset();
     if (crashAfter === 'begin') {
       this.crash();
       return;
@@ -136,6 +141,7 @@ class World {
       return;
     }
     this.publish(work);
+    if (work.announcements.length < LIMITS.passAnnouncementsMax) this.checkSpokenOf(position);
     if (crashAfter === 'metadata') {
       this.crash();
       return;
@@ -150,13 +156,20 @@ class World {
       const known = this.feed.get(trace.traceId);
       this.feed.set(trace.traceId, known ? joinMetadata(known, trace) : trace);
     }
-    if (work.watermarkUnixNano === null) return;
-    for (const record of this.log.slice(0, this.#end)) {
-      for (const { traceId } of record) expect(this.feed.has(traceId), 'the watermark is true').toBe(true);
-    }
+    if (work.watermarkUnixNano !== null) this.checkSpokenOf(this.#end);
+  }
+
+  /** Every trace of a record before the offset has a record in the feed. */
+  checkSpokenOf(offset: number): void {
+    for (const { traceId } of this.log.slice(0, offset).flat()) expect(this.feed.has(traceId), traceId).toBe(true);
   }
 
   commit(): void {
+    this.checkCommitOffset();
+    this.committed = this.assembly.commitOffset;
+  }
+
+  checkCommitOffset(): void {
     const { commitOffset } = this.assembly;
     expect(commitOffset).toBeGreaterThanOrEqual(this.committed);
     const stored = new Set(this.stored);
@@ -166,7 +179,6 @@ class World {
       .flatMap(({ payload }) => spanKeysOf(payload))) {
       expect(stored.has(key), 'what is committed is stored').toBe(true);
     }
-    this.committed = commitOffset;
   }
 
   crash(): void {

@@ -223,6 +223,14 @@ describe('sqlite segment store', () => {
     await expect(openStore()).rejects.toMatchObject({ code: 'unavailable' });
   });
 
+  test('a folder that cannot be made is told; once it can, opening works', async () => {
+    const taken = join(folder, 'taken');
+    await writeFile(taken, '');
+    await expect(openStore({ folder: taken })).rejects.toMatchObject({ code: 'unavailable', retry: 'later' });
+    await rm(taken);
+    await (await openStore({ folder: taken })).write([await blockOfModel(1, [one(1)])]);
+  });
+
   test('more waiting bytes than the limit are refused; a call alone may exceed it', async () => {
     const blocks = await Promise.all([0, 1].map((i) => blockOfModel(i, [one(i)])));
     const store = await openStore({ pendingBytesMax: blocks[0]!.bytes.length + blocks[1]!.bytes.length - 1 });

@@ -1,14 +1,15 @@
 import { STATUS_CODES } from 'node:http';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Registry } from 'prom-client';
+import { healthRoutes } from '../../global/runtime/health-routes.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { QueryContext } from '../query/query-context.js';
-import { mountHealth, type RouterLife } from './health-routes.js';
 import { openApiDocument } from './openapi.js';
 import { readParameters } from './parameters.js';
 import { makeProblem, problemOf, sendProblem } from './problem.js';
 import type { Route } from './route.js';
+import { type RouterLife, routerChecks } from './router-checks.js';
 import { ROUTES } from './routes.js';
 
 export interface AppOptions {
@@ -28,7 +29,16 @@ export function createApp(options: AppOptions): Express {
   app.disable('x-powered-by');
   app.disable('etag');
   app.set('query parser', false);
-  mountHealth(app, options);
+  const { context, life, registry, healthLimitMs } = options;
+  app.use(
+    healthRoutes({
+      ready: () => life.state === 'up',
+      checks: routerChecks(context),
+      registry,
+      clock: context.clock,
+      checkLimitMs: healthLimitMs,
+    }),
+  );
   const load = { requests: 0 };
   for (const route of ROUTES) {
     const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1');

@@ -1,7 +1,7 @@
 import type { TraceLocation } from '../../global/index/trace-index.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { MetadataFlag } from '../../global/model/metadata.js';
-import { type DedupeLimits, dedupeSpans } from '../../global/otlp/join.js';
+import { type DedupeLimits, dedupeSpans, spanCountOf } from '../../global/otlp/join.js';
 import { type FetchedTrace, fetchTrace, isoTime } from '../fanout/fetch-trace.js';
 import { failureOf, leavesGap, type RegionOutcome } from '../fanout/outcome.js';
 import type { MergeWarning } from '../merge/merge-span.js';
@@ -57,12 +57,9 @@ export async function queryTrace(context: QueryContext, traceId: TraceId, budget
   context.metrics.outcomes('trace', fetched.outcomes);
   const joined = joinParts(fetched, limits.join);
   context.metrics.duplicates(joined.duplicateCount);
-  const judged = judge(fetched.outcomes);
-  const warnings = [
-    ...(location ? [] : [INDEX_UNAVAILABLE]),
-    ...gapWarnings(fetched.outcomes),
-    ...implausible(location),
-  ];
+  const outcomes = joined.duplicateCount > 0 ? recounted(fetched.outcomes, joined.payloads) : fetched.outcomes;
+  const judged = judge(outcomes);
+  const warnings = [...(location ? [] : [INDEX_UNAVAILABLE]), ...gapWarnings(outcomes), ...implausible(location)];
   if (joined.cutCount > 0) {
     const message = `the trace is too large: ${joined.spanCount} spans are given, ${joined.cutCount} left out`;
     warnings.push({ code: 'truncated', message });
@@ -71,7 +68,7 @@ export async function queryTrace(context: QueryContext, traceId: TraceId, budget
     traceId,
     plan,
     location,
-    outcomes: fetched.outcomes,
+    outcomes,
     ...judged,
     complete: judged.complete && joined.cutCount === 0,
     payloads: joined.payloads,
@@ -152,6 +149,13 @@ function joinParts(fetched: FetchedTrace, limits: DedupeLimits) {
     }),
   );
   return { payloads, spanCount: joined.spanCount, duplicateCount: joined.duplicateCount, cutCount: joined.cutCount };
+}
+
+/** A region counts for the spans that only it gave, or gave first: not for those that came twice. */
+function recounted(outcomes: readonly RegionOutcome[], payloads: readonly RegionPayload[]): RegionOutcome[] {
+  const counts = new Map<RegionId, number>();
+  for (const { region, payload } of payloads) counts.set(region, (counts.get(region) ?? 0) + spanCountOf(payload));
+  return outcomes.map((o) => (o.state === 'answered' ? { ...o, spanCount: counts.get(o.region) ?? 0 } : o));
 }
 
 const INDEX_UNAVAILABLE: MergeWarning = {

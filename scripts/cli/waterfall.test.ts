@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { TraceAnswer } from './answers.js';
 import { formatNanos, printable, styled, type Terminal, table } from './terminal.js';
-import { drawTrace } from './waterfall.js';
+import { drawTrace, inTreeOrder } from './waterfall.js';
 
 const terminal: Terminal = { colors: false, width: 80, out: () => {}, note: () => {}, progress: () => {} };
 
@@ -89,3 +89,38 @@ test('table pads all columns but the last', () => {
 });
 
 test('printable marks control characters', () => expect(printable('a\u0000\u009bé🚀')).toBe('a\u00b7\u00b7é🚀'));
+
+describe('inTreeOrder', () => {
+  const node = (spanId: string, parentSpanId: string | null, depth: number, startMs: number) => ({
+    ...span(spanId, 'a', depth, startMs, 1),
+    parentSpanId,
+  });
+  const ids = (...spans: ReturnType<typeof node>[]) =>
+    inTreeOrder(spans)
+      .map((s) => s.spanId)
+      .join(' ');
+
+  test('children follow their parent, siblings by start', () => {
+    expect(
+      ids(
+        node('r', null, 0, 0),
+        node('c', 'b', 2, 1),
+        node('a', 'r', 1, 2),
+        node('b', 'r', 1, 3),
+        node('d', 'a', 2, 4),
+      ),
+    ).toBe('r a d b c');
+  });
+
+  test('two spans with one id, a broken cycle: every span once', () => {
+    expect(
+      ids(
+        node('x', 'y', 0, 0),
+        node('y', 'x', 1, 1),
+        node('y', 'x', 1, 2),
+        node('z', 'y', 2, 3),
+        node('q', 'gone', 3, 4),
+      ),
+    ).toBe('x y z y q');
+  });
+});

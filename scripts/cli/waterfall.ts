@@ -15,7 +15,8 @@ export function drawTrace(terminal: Terminal, trace: TraceAnswer): string[] {
   const start = BigInt(trace.startTimeUnixNano);
   const total = BigInt(trace.durationNano) > 0n ? BigInt(trace.durationNano) : 1n;
   const regionWidth = Math.max(6, ...trace.spans.map((span) => span.region.length));
-  const names = trace.spans.map((span) => spanName(span));
+  const spans = inTreeOrder(trace.spans);
+  const names = spans.map((span) => spanName(span));
   const nameWidth = Math.min(NAME_MAX, Math.max(...names.map((name) => name.length)));
   const barWidth = Math.max(BAR_MIN, terminal.width - regionWidth - nameWidth - 18);
   lines.push('');
@@ -26,7 +27,7 @@ export function drawTrace(terminal: Terminal, trace: TraceAnswer): string[] {
       `${'REGION'.padEnd(regionWidth)}  ${'SPAN'.padEnd(nameWidth)}  0${formatNanos(total).padStart(barWidth - 1)}`,
     ),
   );
-  trace.spans.forEach((span, i) => {
+  spans.forEach((span, i) => {
     const name = names[i]!.slice(0, nameWidth).padEnd(nameWidth);
     const bar = drawBar(span, start, total, barWidth);
     const failed = span.status.code === 'error';
@@ -70,6 +71,29 @@ function regionLines(terminal: Terminal, regions: readonly RegionAnswer[]): stri
 
 export function warningLines(terminal: Terminal, warnings: readonly Warning[]): string[] {
   return warnings.map((warning) => styled(terminal, 'yellow', `warning: ${printable(warning.message)}`));
+}
+
+/** Each span under its parent, siblings by start: the router orders by start alone. */
+export function inTreeOrder(spans: readonly SpanAnswer[]): SpanAnswer[] {
+  const children = new Map<string, SpanAnswer[]>();
+  for (const span of spans) {
+    if (span.depth === 0 || span.parentSpanId === null) continue;
+    const siblings = children.get(span.parentSpanId);
+    if (siblings) siblings.push(span);
+    else children.set(span.parentSpanId, [span]);
+  }
+  const ordered = new Set<SpanAnswer>();
+  // A stack, not recursion: a chain may be as deep as the trace is large.
+  const pending = spans.filter((span) => span.depth === 0 || span.parentSpanId === null).reverse();
+  for (let span = pending.pop(); span; span = pending.pop()) {
+    if (ordered.has(span)) continue;
+    ordered.add(span);
+    const depth = span.depth + 1;
+    const below = (children.get(span.spanId) ?? []).filter((child) => child.depth === depth);
+    pending.push(...below.reverse());
+  }
+  for (const span of spans) ordered.add(span);
+  return [...ordered];
 }
 
 function spanName(span: SpanAnswer): string {
