@@ -6,12 +6,12 @@ import {
   checkMessage,
   checkText,
   EVENT_RULES,
-  isText,
   LINK_RULES,
   STATUS_RULES,
   wrongWireType,
 } from './check-message.js';
 import { Tag } from './scan.js';
+import { isUtf8 } from './utf8.js';
 import { fail, findings, Verdict } from './verdict.js';
 import {
   cursor,
@@ -88,10 +88,12 @@ export function checkSpan(b: Buffer, start: number, end: number, context: CheckC
             const kind = b[valueAt]!;
             let plain = false;
             if (kind === ValueTag.string) {
-              plain = valueAt + 2 + b[valueAt + 1]! === to && isText(b, keyFrom, to, ascii);
+              plain = valueAt + 2 + b[valueAt + 1]! === to && (ascii.isAscii(keyFrom, to) || isUtf8(b, keyFrom, to));
             } else if (kind === ValueTag.int || kind === ValueTag.bool) {
-              plain = skipVarint(b, valueAt + 1, to) === to && isText(b, keyFrom, keyTo, ascii);
-            } else if (kind === ValueTag.double) plain = valueAt + 9 === to && isText(b, keyFrom, keyTo, ascii);
+              plain =
+                skipVarint(b, valueAt + 1, to) === to && (ascii.isAscii(keyFrom, keyTo) || isUtf8(b, keyFrom, keyTo));
+            } else if (kind === ValueTag.double)
+              plain = valueAt + 9 === to && (ascii.isAscii(keyFrom, keyTo) || isUtf8(b, keyFrom, keyTo));
             if (plain) {
               if (keyLengths[keyTo - keyFrom] !== 0 && keys.matches(b, keyFrom, keyTo)) found = 1;
               continue;
@@ -110,7 +112,7 @@ export function checkSpan(b: Buffer, start: number, end: number, context: CheckC
         parentBytes = to - from;
       } else if (tag === Tag.name) {
         if (to - from > nameBytesMax) verdict = fail(Verdict.nameBytes, to - from);
-        else if (!isText(b, from, to, ascii)) verdict = Verdict.utf8;
+        else if (!(ascii.isAscii(from, to) || isUtf8(b, from, to))) verdict = Verdict.utf8;
       } else if (tag === Tag.traceState) {
         if (verdict === Verdict.ok) verdict = checkText(b, from, to, attributeValueBytesMax, Verdict.valueBytes, ascii);
       } else if (tag === Tag.event) {

@@ -31,8 +31,8 @@ for (let byte = 0; byte < 256; byte++) {
   if (/[0-9a-f]/i.test(char)) classes[byte]! |= HEX;
 }
 
-/** 1 for a digit, 2 for what may stand between digits. */
-const cardByte = classes.map((kind) => ((kind & DIGIT) !== 0 ? 1 : (kind & SEPARATOR) !== 0 ? 2 : 0));
+/** 4 for what a card may consist of, and 1 more for a digit. */
+const cardByte = classes.map((kind) => ((kind & DIGIT) !== 0 ? 5 : (kind & SEPARATOR) !== 0 ? 4 : 0));
 
 const CARD_DIGITS_MIN = 13;
 const CARD_DIGITS_MAX = 19;
@@ -139,6 +139,8 @@ function isAlphanumeric(text: string, at: number): boolean {
 
 const BLOCK_BITS = 6;
 const BLOCK = 1 << BLOCK_BITS;
+/** One native search per so many bytes, then blocks are gone through by hand. */
+const CALLS_BITS = 7;
 
 /**
  * The places of a batch where a pattern may match, found in a few fast passes over its bytes, whatever they mean: a range without a mark
@@ -156,10 +158,10 @@ export class Suspects {
     else this.#marks.fill(0, 0, this.#blocks);
     this.#count = 0;
     if (patterns.has('email')) {
-      this.#markEmails(batch, 0x40);
-      this.#markEmails(batch, 0x25);
+      this.#markAll(batch, 0x40, mayBeAddress);
+      this.#markAll(batch, 0x25, mayBeAddress);
     }
-    if (patterns.has('bearer')) for (const start of BEARER_STARTS) this.#markBearers(batch, start);
+    if (patterns.has('bearer')) for (const start of BEARER_STARTS) this.#markAll(batch, start, mayBeBearer);
     if (patterns.has('card')) this.#markCards(batch);
   }
 
@@ -177,43 +179,43 @@ export class Suspects {
     this.#count++;
   }
 
-  /** By native search for the sign, one call per block that holds one: a batch full of signs costs no more. */
-  #markEmails(batch: Buffer, sign: number): void {
+  /**
+   * Marks the places of a needle that `confirms` says may be a match. Native search finds the needle; where it is frequent, its blocks are gone
+   * through by hand, so that a batch full of needles costs no more.
+   */
+  #markAll(batch: Buffer, needle: number | Buffer, confirms: (batch: Buffer, at: number) => boolean): void {
     const last = batch.length - 1;
-    let at = batch.indexOf(sign);
+    let calls = batch.length >>> CALLS_BITS;
+    let at = batch.indexOf(needle);
     while (at >= 0) {
-      const next = (at | (BLOCK - 1)) + 1;
-      for (let i = at; i < next && i < last; i++) {
-        if (batch[i] === sign && mayBeAddress(batch, i, sign)) {
-          this.#mark(i);
-          break;
+      let next = at + 1;
+      if (confirms(batch, at)) {
+        this.#mark(at);
+        next = (at | (BLOCK - 1)) + 1;
+      } else if (calls-- <= 0) {
+        next = (at | (BLOCK - 1)) + 1;
+        for (let i = at + 1; i < next && i < last; i++) {
+          if (confirms(batch, i)) {
+            this.#mark(i);
+            break;
+          }
         }
       }
-      at = next < last ? batch.indexOf(sign, next) : -1;
+      at = next < last ? batch.indexOf(needle, next) : -1;
     }
   }
 
-  #markBearers(batch: Buffer, start: Buffer): void {
-    const last = batch.length - BEARER_LETTERS;
-    let at = batch.indexOf(start);
-    while (at >= 0) {
-      const next = (at | (BLOCK - 1)) + 1;
-      for (let i = at; i < next && i < last; i++) {
-        if ((batch[i]! | 0x20) === 0x62 && isBearer(batch, i)) {
-          this.#mark(i);
-          break;
-        }
-      }
-      at = next < last ? batch.indexOf(start, next) : -1;
-    }
-  }
-
-  /** Every 13th byte, as a card covers one of those. Six more of its bytes stand at least on one side. */
+  /** Every 13th byte, as a card covers one of those, and with it at least six neighbours on one side. */
   #markCards(batch: Buffer): void {
-    const last = batch.length;
-    for (let p = CARD_DIGITS_MIN - 1; p < last; p += CARD_DIGITS_MIN) {
-      if (cardByte[batch[p]!] !== 0 && digitsAround(batch, p)) this.#mark(p);
+    const last = batch.length - 4;
+    let p = CARD_DIGITS_MIN - 1;
+    for (; p < last; p += CARD_DIGITS_MIN) {
+      if (cardByte[batch[p]!] === 0) continue;
+      const right = cardByte[batch[p + 1]!]! & cardByte[batch[p + 2]!]! & cardByte[batch[p + 3]!]!;
+      const left = cardByte[batch[p - 1]!]! & cardByte[batch[p - 2]!]! & cardByte[batch[p - 3]!]!;
+      if ((right | left) !== 0 && digitsAround(batch, p)) this.#mark(p);
     }
+    if (p < batch.length && digitsAround(batch, p)) this.#mark(p);
   }
 }
 
@@ -221,13 +223,13 @@ export class Suspects {
 const BEARER_STARTS = ['be', 'Be', 'BE', 'bE'].map((letters) => Buffer.from(letters));
 const BEARER_LETTERS = 6;
 
-function mayBeAddress(b: Buffer, at: number, sign: number): boolean {
-  if (at === 0 || (classes[b[at - 1]!]! & LOCAL) === 0) return false;
+function mayBeAddress(b: Buffer, at: number): boolean {
   let domain = at + 1;
-  if (sign === 0x25) {
+  if (b[at] === 0x25) {
     if (at + 3 >= b.length || b[at + 1] !== 0x34 || b[at + 2] !== 0x30) return false;
     domain = at + 3;
-  }
+  } else if (b[at] !== 0x40) return false;
+  if (at === 0 || (classes[b[at - 1]!]! & LOCAL) === 0) return false;
   // Domains do not overlap, so this is linear.
   const last = b.length - 2;
   for (let i = domain; i < last && (classes[b[i]!]! & DOMAIN) !== 0; i++) {
@@ -237,10 +239,10 @@ function mayBeAddress(b: Buffer, at: number, sign: number): boolean {
   return false;
 }
 
-/** The caller leaves room for the word. */
-function isBearer(b: Buffer, at: number): boolean {
+function mayBeBearer(b: Buffer, at: number): boolean {
   return (
     (b[at]! | 0x20) === 0x62 &&
+    at + BEARER_LETTERS < b.length &&
     (b[at + 1]! | 0x20) === 0x65 &&
     (b[at + 2]! | 0x20) === 0x61 &&
     (b[at + 3]! | 0x20) === 0x72 &&

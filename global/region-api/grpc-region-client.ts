@@ -9,7 +9,6 @@ import type { ChannelSecurity } from '../runtime/channel-security.js';
 import { MeridianError, messageOf } from '../runtime/errors.js';
 import type { PartState } from '../runtime/service.js';
 import { checkVersion, positionFromWire, searchToWire } from './convert.js';
-import { fromServiceError } from './status-codes.js';
 import { MESSAGE_BYTES_MAX, REGION_API_VERSION, regionApiService, type WireMissingPart } from './messages.js';
 import type {
   CallOptions,
@@ -23,6 +22,7 @@ import type {
   RegionTrace,
   TraceRequest,
 } from './region-client.js';
+import { fromServiceError } from './status-codes.js';
 
 export interface GrpcRegionClientOptions {
   /** The region that is asked; named in every error. */

@@ -1,8 +1,8 @@
 import { STATUS_CODES } from 'node:http';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Registry } from 'prom-client';
-import { healthRoutes } from '../../global/runtime/health-routes.js';
 import { MeridianError } from '../../global/runtime/errors.js';
+import { healthRoutes } from '../../global/runtime/health-routes.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { QueryContext } from '../query/query-context.js';
 import { openApiDocument } from './openapi.js';

@@ -5,6 +5,8 @@ import { benchVisibility } from './fleet-visibility.js';
 import { benchIngest } from './ingest.js';
 import { benchLog } from './log.js';
 import { benchOtlpScan } from './otlp-scan.js';
+import { benchRouterSim } from './router-sim.js';
+import { benchStore } from './store.js';
 import { benchIndex } from './trace-index.js';
 
 /** All benchmarks by name, in the order in which they run. */
@@ -14,6 +16,8 @@ export const BENCHMARKS: Readonly<Record<string, () => Promise<BenchResult>>> = 
   ingest: benchIngest,
   visibility: benchVisibility,
   index: benchIndex,
+  store: () => benchStore(),
+  'router-sim': benchRouterSim,
   reads: benchReads,
   search: benchSearch,
 };
