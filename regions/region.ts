@@ -1,17 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import { type Fleet, fleetRegion } from '../global/fleet/fleet.js';
-import { openSqliteTraceIndex } from '../global/index/sqlite-trace-index.js';
-import type { TraceIndex } from '../global/index/trace-index.js';
-import { mirroredTopic, type SpanLog, type TopicSpec } from '../global/log/span-log.js';
+import { type Fleet, type FleetRegion, fleetRegion } from '../global/fleet/fleet.js';
+import { mirroredTopic, type TopicSpec } from '../global/log/span-log.js';
 import { GROUPS, regionTopics, TOPICS } from '../global/log/topics.js';
-import { parseRegionId } from '../global/model/ids.js';
+import { parseRegionId, type RegionId } from '../global/model/ids.js';
 import type { PatternName } from '../global/otlp/redact.js';
 import { createGrpcRegionClient } from '../global/region-api/grpc-region-client.js';
-import type { RegionClient, RegionStatus } from '../global/region-api/region-client.js';
+import type { RegionClient } from '../global/region-api/region-client.js';
 import { createApplier } from '../global/replication/applier.js';
 import { createLink, type Link } from '../global/replication/link.js';
 import { createReconcileSchedule, reconcile, reconcileOldestMs } from '../global/replication/reconcile.js';
@@ -22,19 +19,17 @@ import { MeridianError, messageOf } from '../global/runtime/errors.js';
 import { deepHealth } from '../global/runtime/health.js';
 import { createHttpListener } from '../global/runtime/http-listener.js';
 import type { Logger } from '../global/runtime/logger.js';
-import type { HealthCheck, Service } from '../global/runtime/service.js';
+import type { HealthCheck, PartHealth, Service } from '../global/runtime/service.js';
 import { keepAll } from '../global/sampling/sampling-policy.js';
-import { adminApi } from './api/admin-api.js';
+import { adminApi, type RegionMaintenance } from './api/admin-api.js';
 import { createRegionApiServer } from './api/region-api-server.js';
 import { RegionReads } from './api/region-reads.js';
-import { createAssembler } from './assembler/assembler.js';
-import { createCollector } from './collector/collector.js';
+import { type Assembler, createAssembler } from './assembler/assembler.js';
+import { type Collector, createCollector } from './collector/collector.js';
 import type { RegionOptions } from './config/region-options.js';
-import type { LogTail } from './log/log-tail.js';
-import { openSqliteSpanLog } from './log/sqlite-span-log.js';
+import { type Engines, openEmbeddedEngines } from './engines.js';
 import { ReplayableViews } from './replay.js';
-import type { SegmentStore } from './store/segment-store.js';
-import { openSqliteSegmentStore } from './store/sqlite-segment-store.js';
+import { createRetention } from './retention.js';
 import { createWriter } from './store/writer.js';
 
 export interface RegionSetup {
@@ -48,225 +43,78 @@ export interface RegionSetup {
 const MIRRORED = [TOPICS.traceMetadata] as const;
 /** Without a key of their own, masked values can be joined across this fleet but are no secret: for trying out. */
 const TRYING_OUT_SECRET = Buffer.from('meridian trying out: configure redactSecretFile');
-const DAY_MS = 24 * 3_600_000;
-const EXPIRE_INTERVAL_MS = 3_600_000;
 
 /**
- * One region on the embedded engines: collector > log > assembler > log > writer > store and applier > index, the links
- * from the other regions, and the API for routers. What is started first is stopped last, so that a stop drains along the write path.
+ * One region: collector > log > assembler > log > writer > store and applier > index, the links from the other regions, and the API
+ * for routers. What is started first is stopped last, so that a stop drains along the write path.
  */
 export function createRegion(setup: RegionSetup): Service {
-  return new Region(setup);
+  const region = parseRegionId(setup.options.region);
+  if (!region) throw new MeridianError('configuration', `"${setup.options.region}" is no region name`, 'never');
+  return new Region(setup, region);
 }
 
 class Region implements Service {
-  readonly #setup: RegionSetup;
+  readonly #options: RegionOptions;
+  readonly #region: RegionId;
+  readonly #own: FleetRegion;
+  readonly #others: readonly FleetRegion[];
+  readonly #registry = new Registry();
+  readonly #startedMs = realClock.nowMs();
+  /** What every room gets. */
+  readonly #shared: {
+    readonly clock: typeof realClock;
+    readonly logger: Logger;
+    readonly registry: Registry;
+    readonly crash: ReachCrashPoint;
+  };
   /** In the order of their start. */
   readonly #started: { name: string; stop: () => Promise<void> }[] = [];
   #ready = false;
 
-  constructor(setup: RegionSetup) {
-    this.#setup = setup;
+  constructor({ options, fleet, logger, crash }: RegionSetup, region: RegionId) {
+    this.#options = options;
+    this.#region = region;
+    this.#own = fleetRegion(fleet, region);
+    this.#others = fleet.regions.filter((other) => other.region !== region);
+    this.#shared = { clock: realClock, logger, registry: this.#registry, crash };
+    collectDefaultMetrics({ register: this.#registry });
   }
 
   async start(): Promise<void> {
-    const { options, fleet, logger, crash } = this.#setup;
-    const region = parseRegionId(options.region);
-    if (!region) throw new MeridianError('configuration', `region "${options.region}" is no region name`, 'never');
-    const own = fleetRegion(fleet, region);
-    const others = fleet.regions.filter((other) => other.region !== region);
-    const registry = new Registry();
-    collectDefaultMetrics({ register: registry });
-    const clock = realClock;
-    const security = plaintext;
-    const startedMs = clock.nowMs();
-    const shared = { clock, logger, registry, crash };
-    const at = (port: number) => ({ host: options.host, port });
-
-    const folder = (name: string) => {
-      const path = join(options.dataDir, name);
-      mkdirSync(path, { recursive: true });
-      return path;
-    };
-    const log: SpanLog & LogTail = await openSqliteSpanLog({ folder: folder('log'), clock, logger, registry });
-    this.#keep('log', () => log.close());
-    const retentionMs = { spans: options.spansRetentionMs, views: options.viewsRetentionMs };
-    await log.ensure([
-      ...regionTopics(own.partitions, retentionMs),
-      ...others.flatMap((o) => mirroredTopics(o.region, o.partitions.traceMetadata, options.viewsRetentionMs)),
-    ]);
-    const store: SegmentStore = await openSqliteSegmentStore({ folder: folder('store'), clock, logger, registry });
-    this.#keep('store', () => store.close());
-    const index: TraceIndex = await openSqliteTraceIndex({
-      folder: folder('index'),
-      home: region,
-      clock,
-      logger,
-      registry,
-    });
-    this.#keep('index', () => index.close());
-
-    // Views of the log. They start before what fills the log, so that a restart catches up first.
-    const sources = fleet.regions.map((r) => r.region);
-    const feedTopics = [TOPICS.traceMetadata, ...others.map((o) => mirroredTopic(o.region, TOPICS.traceMetadata))];
-    const views = new ReplayableViews(log, [
-      {
-        name: 'store',
-        group: GROUPS.writer,
-        topics: [TOPICS.segments],
-        create: () => createWriter({ source: region, home: region, log, store, ...shared }),
-      },
-      {
-        name: 'index',
-        group: GROUPS.applier,
-        topics: feedTopics,
-        create: () => createApplier({ home: region, sources, log, index, ...shared }),
-      },
-    ]);
+    const engines = await openEmbeddedEngines(
+      { home: this.#region, dataDir: this.#options.dataDir, topics: this.#topics(), ...this.#shared },
+      (name, close) => this.#keep(name, close),
+    );
+    // Views of the log come before what fills the log, so that a restart catches up first.
+    const views = this.#views(engines);
     await this.#start('views', views);
-
-    const assembler = createAssembler({
-      source: region,
-      home: region,
-      log,
-      partitions: own.partitions,
-      policy: keepAll,
-      incarnation: startedMs,
-      limits: {
-        idleMs: options.assemblerIdleMs,
-        ageMs: options.assemblerAgeMs,
-        settleMs: options.assemblerSettleMs,
-        openBytesMax: options.assemblerOpenBytesMax,
-      },
-      ...shared,
-    });
+    const assembler = this.#assembler(engines);
     await this.#start('assembler', assembler);
 
-    const clients = new Map<string, RegionClient>(
-      others.map((other) => [
-        other.region,
-        createGrpcRegionClient({ region: other.region, address: other.regionApi, security }),
-      ]),
-    );
-    this.#keep('clients', async () => {
-      for (const client of clients.values()) client.close();
-    });
-    const links = others.map((other): Link => {
-      const link = createLink({
-        source: other.region,
-        client: clients.get(other.region)!,
-        log,
-        topics: MIRRORED.map((name) => ({ name, partitions: other.partitions.traceMetadata })),
-        random: Math.random,
-        ...shared,
-      });
-      link.setDelayMs(options.linkDelayMs);
-      return link;
-    });
+    const clients = this.#clients();
+    const links = this.#links(engines, clients);
     for (const link of links) await this.#start('link', link);
+    const runReconcile = await this.#reconcile(engines, clients);
+    const { storeRetentionMs: retentionMs } = this.#options;
+    await this.#start('retention', createRetention({ ...engines, ...this.#shared, retentionMs }));
 
-    const peers = others.map((other) => ({ region: other.region, client: clients.get(other.region)! }));
-    const runReconcile = (signal?: AbortSignal) => {
-      const oldestMs = reconcileOldestMs(clock.nowMs(), options.storeRetentionMs);
-      return reconcile({ home: region, sources, peers, index, clock, logger, oldestMs, ...(signal ? { signal } : {}) });
-    };
-    if (options.reconcile) {
-      await this.#start(
-        'reconcile',
-        createReconcileSchedule({ cron: options.reconcileCron, run: runReconcile, clock, logger, random: Math.random }),
-      );
-    }
-    this.#expireRegularly(store, index, options.storeRetentionMs);
-
-    const collector = createCollector({
-      region,
-      collectorId: options.collectorId ?? `${hostname()}-${process.pid}`,
-      log,
-      partitionCount: own.partitions.spans,
-      redaction: {
-        dropKeys: options.redactDropKeys,
-        maskKeys: options.redactMaskKeys,
-        patterns: options.redactPatterns.map(patternName),
-        maskSecret: options.redactSecretFile ? readSecret(options.redactSecretFile) : TRYING_OUT_SECRET,
-      },
-      listen: {
-        otlpGrpc: at(options.otlpGrpcPort),
-        otlpHttp: at(options.otlpHttpPort),
-        zipkin: at(options.zipkinPort),
-        jaegerThrift: at(options.jaegerThriftPort),
-      },
-      gatherMs: options.gatherMs,
-      corsOrigins: options.corsOrigins,
-      drainMs: options.drainMs,
-      security,
-      random32: () => randomBytes(4).readUInt32LE(0),
-      ...shared,
-    });
-
-    const checks: HealthCheck[] = [
-      collector.health(),
-      assembler.health(),
-      { part: 'log', check: async () => (await log.ends(TOPICS.spans), { part: 'log', state: 'ok' }) },
-      { part: 'store', check: () => viewHealth(views, 'store') },
-      { part: 'index', check: () => viewHealth(views, 'index') },
-      ...links.map((link) => link.health()),
-    ];
-    const status = async (): Promise<RegionStatus> => ({
-      region,
-      startedMs,
-      parts: [...(await deepHealth(checks, options.healthLimitMs, clock)), { part: 'api', state: 'ok' }],
-      links: links.map((link) => link.status()),
-    });
-    await this.#start(
-      'region API',
-      createRegionApiServer({
-        region,
-        reads: new RegionReads({ region, store, live: assembler.live, index, clock }),
-        index,
-        tail: log,
-        followable: MIRRORED,
-        status,
-        listen: at(options.regionApiPort),
-        security,
-      }),
-    );
-    const admin = adminApi(
-      { ready: () => this.#ready, checks, registry, clock, checkLimitMs: options.healthLimitMs },
-      {
-        replay: (view, from) => views.replay(view, from),
-        replayProgress: () => views.progress(),
-        reconcile: runReconcile,
-        setLink: (from, { cut, delayMs }) => {
-          const link = links.find((l) => l.status().from === from);
-          if (!link) throw new MeridianError('invalid', `no link from "${from}" to ${region}`, 'never');
-          if (cut !== undefined) cut ? link.cut() : link.heal();
-          if (delayMs !== undefined) link.setDelayMs(delayMs);
-        },
-      },
-    );
-    const { host, drainMs } = options;
-    await this.#start(
-      'admin',
-      createHttpListener({
-        name: 'health and metrics',
-        option: 'adminPort',
-        listen: { host, port: options.adminPort },
-        handler: admin,
-        security,
-        drainMs,
-      }),
-    );
+    const collector = this.#collector(engines);
+    const checks = healthChecks(engines, views, assembler, links, collector);
+    await this.#start('region API', this.#regionApi(engines, assembler, links, checks));
+    await this.#start('admin', this.#admin(views, links, checks, runReconcile));
     // Last: nobody is told to send before what they send can be kept, found and seen.
     await this.#start('collector', collector);
     this.#ready = true;
-    logger.info({ region, tookMs: clock.nowMs() - startedMs }, 'region is up');
+    const { clock, logger } = this.#shared;
+    logger.info({ region: this.#region, tookMs: clock.nowMs() - this.#startedMs }, 'region is up');
   }
 
   async stop(): Promise<void> {
     this.#ready = false;
     for (const { name, stop } of this.#started.splice(0).reverse()) {
       await stop().catch((error: unknown) =>
-        this.#setup.logger.error({ error: messageOf(error) }, `stopping ${name} failed`),
+        this.#shared.logger.error({ error: messageOf(error) }, `stopping ${name} failed`),
       );
     }
   }
@@ -280,32 +128,218 @@ class Region implements Service {
     this.#started.push({ name, stop });
   }
 
-  #expireRegularly(store: SegmentStore, index: TraceIndex, retentionMs: number): void {
-    const { logger } = this.#setup;
-    const expire = async () => {
-      const before = realClock.nowUnixNano() - BigInt(retentionMs) * 1_000_000n;
-      const [blocks, traces] = [await store.expire(before), await index.expire(before)];
-      if (blocks || traces)
-        logger.info({ blocks, traces, days: retentionMs / DAY_MS }, 'forgot what is past its retention');
+  #topics(): TopicSpec[] {
+    const { spansRetentionMs, viewsRetentionMs } = this.#options;
+    const mirrored = this.#others.flatMap(({ region, partitions }) =>
+      MIRRORED.map((topic) => ({
+        name: mirroredTopic(region, topic),
+        partitions: partitions.traceMetadata,
+        retentionMs: viewsRetentionMs,
+        compacted: false,
+      })),
+    );
+    return [...regionTopics(this.#own.partitions, { spans: spansRetentionMs, views: viewsRetentionMs }), ...mirrored];
+  }
+
+  #views({ log, store, index }: Engines): ReplayableViews {
+    const home = this.#region;
+    const sources = [home, ...this.#others.map((other) => other.region)];
+    const feedTopics = sources.map((source) =>
+      source === home ? TOPICS.traceMetadata : mirroredTopic(source, TOPICS.traceMetadata),
+    );
+    return new ReplayableViews(log, [
+      {
+        name: 'store',
+        group: GROUPS.writer,
+        topics: [TOPICS.segments],
+        create: () => createWriter({ source: home, home, log, store, ...this.#shared }),
+      },
+      {
+        name: 'index',
+        group: GROUPS.applier,
+        topics: feedTopics,
+        create: () => createApplier({ home, sources, log, index, ...this.#shared }),
+      },
+    ]);
+  }
+
+  #assembler({ log }: Engines): Assembler {
+    const options = this.#options;
+    return createAssembler({
+      source: this.#region,
+      home: this.#region,
+      log,
+      partitions: this.#own.partitions,
+      policy: keepAll,
+      incarnation: this.#startedMs,
+      limits: {
+        idleMs: options.assemblerIdleMs,
+        ageMs: options.assemblerAgeMs,
+        settleMs: options.assemblerSettleMs,
+        openBytesMax: options.assemblerOpenBytesMax,
+      },
+      ...this.#shared,
+    });
+  }
+
+  #clients(): ReadonlyMap<RegionId, RegionClient> {
+    const clients = new Map(
+      this.#others.map(({ region, regionApi: address }) => [
+        region,
+        createGrpcRegionClient({ region, address, security: plaintext }),
+      ]),
+    );
+    this.#keep('clients', async () => {
+      for (const client of clients.values()) client.close();
+    });
+    return clients;
+  }
+
+  #links({ log }: Engines, clients: ReadonlyMap<RegionId, RegionClient>): Link[] {
+    return this.#others.map(({ region: source, partitions }) => {
+      const topics = MIRRORED.map((name) => ({ name, partitions: partitions.traceMetadata }));
+      const client = clients.get(source)!;
+      const link = createLink({ source, client, log, topics, random: Math.random, ...this.#shared });
+      link.setDelayMs(this.#options.linkDelayMs);
+      return link;
+    });
+  }
+
+  /** What compares the index with every peer's; also started on its schedule. */
+  async #reconcile({ index }: Engines, clients: ReadonlyMap<RegionId, RegionClient>) {
+    const { clock, logger } = this.#shared;
+    const home = this.#region;
+    const { reconcileCron: cron, storeRetentionMs } = this.#options;
+    const peers = [...clients].map(([region, client]) => ({ region, client }));
+    const sources = [home, ...clients.keys()];
+    const run = (signal?: AbortSignal) => {
+      const oldestMs = reconcileOldestMs(clock.nowMs(), storeRetentionMs);
+      return reconcile({ home, sources, peers, index, clock, logger, oldestMs, ...(signal ? { signal } : {}) });
     };
-    const timer = setInterval(() => {
-      expire().catch((error: unknown) =>
-        logger.warn({ error: messageOf(error) }, 'forgetting old traces failed; tried again in an hour'),
-      );
-    }, EXPIRE_INTERVAL_MS);
-    timer.unref();
-    this.#keep('retention', async () => clearInterval(timer));
+    if (this.#options.reconcile) {
+      await this.#start('reconcile', createReconcileSchedule({ cron, run, clock, logger, random: Math.random }));
+    }
+    return () => run();
+  }
+
+  #collector({ log }: Engines): Collector {
+    const options = this.#options;
+    return createCollector({
+      region: this.#region,
+      collectorId: options.collectorId ?? `${hostname()}-${process.pid}`,
+      log,
+      partitionCount: this.#own.partitions.spans,
+      redaction: {
+        dropKeys: options.redactDropKeys,
+        maskKeys: options.redactMaskKeys,
+        patterns: options.redactPatterns.map(patternName),
+        maskSecret: options.redactSecretFile ? readSecret(options.redactSecretFile) : TRYING_OUT_SECRET,
+      },
+      listen: {
+        otlpGrpc: this.#at(options.otlpGrpcPort),
+        otlpHttp: this.#at(options.otlpHttpPort),
+        zipkin: this.#at(options.zipkinPort),
+        jaegerThrift: this.#at(options.jaegerThriftPort),
+      },
+      gatherMs: options.gatherMs,
+      corsOrigins: options.corsOrigins,
+      drainMs: options.drainMs,
+      security: plaintext,
+      random32: () => randomBytes(4).readUInt32LE(0),
+      ...this.#shared,
+    });
+  }
+
+  #regionApi(
+    { store, index, tail }: Engines,
+    { live }: Assembler,
+    links: readonly Link[],
+    checks: readonly HealthCheck[],
+  ): Service {
+    const { clock } = this.#shared;
+    const region = this.#region;
+    return createRegionApiServer({
+      region,
+      reads: new RegionReads({ region, store, live, index, clock }),
+      index,
+      tail,
+      followable: MIRRORED,
+      status: async () => ({
+        region,
+        startedMs: this.#startedMs,
+        parts: [...(await deepHealth(checks, this.#options.healthLimitMs, clock)), { part: 'api', state: 'ok' }],
+        links: links.map((link) => link.status()),
+      }),
+      listen: this.#at(this.#options.regionApiPort),
+      security: plaintext,
+    });
+  }
+
+  #admin(
+    views: ReplayableViews,
+    links: readonly Link[],
+    checks: readonly HealthCheck[],
+    runReconcile: () => Promise<unknown>,
+  ): Service {
+    const maintenance: RegionMaintenance = {
+      replay: (view, from) => views.replay(view, from),
+      replayProgress: () => views.progress(),
+      reconcile: runReconcile,
+      setLink: (from, { cut, delayMs }) => {
+        const link = links.find((l) => l.status().from === from);
+        if (!link) throw new MeridianError('invalid', `no link from "${from}" to ${this.#region}`, 'never');
+        if (cut === true) link.cut();
+        if (cut === false) link.heal();
+        if (delayMs !== undefined) link.setDelayMs(delayMs);
+      },
+    };
+    const { clock } = this.#shared;
+    const { healthLimitMs: checkLimitMs, adminPort, drainMs } = this.#options;
+    return createHttpListener({
+      name: 'health and metrics',
+      option: 'adminPort',
+      listen: this.#at(adminPort),
+      handler: adminApi(
+        { ready: () => this.#ready, checks, registry: this.#registry, clock, checkLimitMs },
+        maintenance,
+      ),
+      security: plaintext,
+      drainMs,
+    });
+  }
+
+  #at(port: number) {
+    return { host: this.#options.host, port };
   }
 }
 
-function mirroredTopics(source: string, partitions: number, retentionMs: number): TopicSpec[] {
-  return MIRRORED.map((topic) => ({ name: mirroredTopic(source, topic), partitions, retentionMs, compacted: false }));
-}
-
-async function viewHealth(views: ReplayableViews, name: string) {
-  const running = views.running(name) as (Service & { health(): HealthCheck }) | undefined;
-  if (!running) return { part: name, state: 'down', detail: 'its consumer does not run' } as const;
-  return { ...(await running.health().check()), part: name };
+function healthChecks(
+  { log }: Engines,
+  views: ReplayableViews,
+  assembler: Assembler,
+  links: readonly Link[],
+  collector: Collector,
+): HealthCheck[] {
+  const checkLog = async (): Promise<PartHealth> => {
+    await log.ends(TOPICS.spans);
+    return { part: 'log', state: 'ok' };
+  };
+  const view = (part: string): HealthCheck => ({
+    part,
+    check: async () => {
+      const running = views.running(part);
+      if (!running) return { part, state: 'down', detail: 'its consumer does not run' };
+      return { ...(await running.health().check()), part };
+    },
+  });
+  return [
+    collector.health(),
+    { part: 'log', check: checkLog },
+    assembler.health(),
+    view('store'),
+    view('index'),
+    ...links.map((link) => link.health()),
+  ];
 }
 
 function patternName(text: string): PatternName {

@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { LogOffsets } from '../global/log/span-log.js';
-import type { Service } from '../global/runtime/service.js';
 import { parseReplayFrom } from './api/admin-api.js';
-import { ReplayableViews } from './replay.js';
+import { ReplayableViews, type ViewConsumer } from './replay.js';
 
 /** One topic of two partitions, records 10..20 and 5..5. */
 class Offsets implements LogOffsets {
@@ -21,7 +20,8 @@ class Offsets implements LogOffsets {
 function setUp() {
   const log = new Offsets();
   const events: string[] = [];
-  const create = (): Service => ({
+  const create = (): ViewConsumer => ({
+    health: () => ({ part: 'store', check: async () => ({ part: 'store', state: 'ok' }) }),
     start: async () => void events.push('start'),
     stop: async () => void events.push('stop'),
   });

@@ -1,6 +1,9 @@
 import type { LogOffsets } from '../global/log/span-log.js';
 import { MeridianError, messageOf } from '../global/runtime/errors.js';
-import type { Service } from '../global/runtime/service.js';
+import type { HealthCheck, Service } from '../global/runtime/service.js';
+
+/** What makes a view, and says how it fares. */
+export type ViewConsumer = Service & { health(): HealthCheck };
 
 /** A view of the log that can be rebuilt: the consumer that makes it, and what it reads (Lo5). */
 export interface ReplayableView {
@@ -8,7 +11,7 @@ export interface ReplayableView {
   readonly group: string;
   readonly topics: readonly string[];
   /** A new consumer; the former one has been stopped. */
-  create(): Service;
+  create(): ViewConsumer;
 }
 
 /** Where to begin: the oldest record, a wall-clock time, or an offset of every partition. */
@@ -39,7 +42,7 @@ interface Span {
 export class ReplayableViews implements Service {
   readonly #views: ReadonlyMap<string, ReplayableView>;
   readonly #log: LogOffsets;
-  readonly #running = new Map<string, Service>();
+  readonly #running = new Map<string, ViewConsumer>();
   #current: { view: ReplayableView; spans: readonly Span[] } | null = null;
   #busy = false;
   #error: string | undefined;
@@ -58,7 +61,7 @@ export class ReplayableViews implements Service {
   }
 
   /** The service that makes the view now. */
-  running(name: string): Service | undefined {
+  running(name: string): ViewConsumer | undefined {
     return this.#running.get(name);
   }
 

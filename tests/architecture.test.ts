@@ -85,7 +85,7 @@ describe('imports', () => {
 
   test('only the wiring names concrete implementations of a port', () => {
     const concrete = /(^|\/)(sqlite|memory|grpc|kafka|redis|elasticsearch)-[^/]*\.ts$/;
-    const wiring = /^(regions\/region\.ts|router\/from-config\.ts|scripts\/)/;
+    const wiring = /^(regions\/(region|engines)\.ts|router\/from-config\.ts|scripts\/)/;
     expect(
       findings(
         production.filter(({ path }) => !wiring.test(path)),

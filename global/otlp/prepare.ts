@@ -225,6 +225,11 @@ class Preparation {
     findings.detail = 0;
     for (let p = start; p < end; ) {
       const at = p;
+      if (end - p > 2 && body[p] === Tag.span && body[p + 1]! >= 0x80 && body[p + 2]! < 0x80) {
+        // As below: most fields are spans. A length that lies is found there.
+        p += 3 + ((body[p + 1]! & 0x7f) | (body[p + 2]! << 7));
+        continue;
+      }
       const tag = readTag(body, p, end);
       p = skipValue(body, tag, cursor.at, end);
       if (tag === Tag.span) continue;

@@ -60,10 +60,9 @@ async function benchProtocol(
   const child = fork(compiledModule('scripts/bench/ingest-collector'), [], { stdio: 'inherit' });
   try {
     const start = await ask(child, { type: 'start', folder, partitions: PARTITIONS }, 'started');
-    const senders = await Promise.all(
-      Array.from({ length: Math.max(settings.senders, settings.openLoopSenders) }, () => open(targetOf(start))),
-    );
-    const closedLoop = senders.slice(0, settings.senders);
+    // Opened for each phase: the collector closes connections that send nothing for some seconds.
+    const openAll = (count: number) => Promise.all(Array.from({ length: count }, () => open(targetOf(start))));
+    const closedLoop = await openAll(settings.senders);
     await sendClosedLoop(closedLoop, batches, settings.warmupMs);
     const perSecond: number[] = [];
     const microsPerSpan: number[] = [];
@@ -76,13 +75,16 @@ async function benchProtocol(
       perSecond.push((spans / tookMs) * 1000);
       microsPerSpan.push((after.cpuMicros - before.cpuMicros) / spans);
     }
+    for (const sender of closedLoop) sender.close();
     const throughput = spreadOf(perSecond);
     const latency = async (spansPerSecond: number) => {
       const p50: number[] = [];
       const p99: number[] = [];
       for (let round = 0; round < settings.rounds; round++) {
         const intervalMs = (SPANS_PER_BATCH / spansPerSecond) * 1000;
+        const senders = await openAll(settings.openLoopSenders);
         const latenciesMs = await sendOpenLoop(senders, batches, intervalMs, settings.roundMs);
+        for (const sender of senders) sender.close();
         p50.push(quantileOf(latenciesMs, 0.5));
         p99.push(quantileOf(latenciesMs, 0.99));
       }
@@ -90,7 +92,6 @@ async function benchProtocol(
     };
     const atAsked = await latency(askedSpansPerSecond / 2);
     const atMeasured = await latency(throughput.median / 2);
-    for (const sender of senders) sender.close();
     await ask(child, { type: 'stop' }, 'stopped');
     const load = `${SPANS_PER_BATCH}-span batches of ${BYTES_PER_SPAN} B a span`;
     const row = (what: string, unit: string, measured: Spread, asked: BenchRow['asked'] = null): BenchRow => ({
