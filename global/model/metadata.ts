@@ -29,11 +29,10 @@ export interface RootSpan {
 }
 
 /**
- * The spans of one trace and one service inside one record of `spans`. Collectors give every record a stamp
- * (`regions/log/spans-record.ts`) that survives re-reading, mirroring and adoption by a standby; `key` is 24 bits of
- * its hash. Counting by stamp is what makes counts immune to crashes: however the records are cut into segments,
- * the same (key, service) is counted once. Two records of one trace share a key with probability 2^-24;
- * a join then keeps the larger counts.
+ * The spans of one trace that a client sent together, in one ResourceSpans message. `key` is 24 bits of a hash of them
+ * (`regions/segments/summarize.ts`), so that it survives re-reading, re-sending, mirroring and adoption by a standby. Counting by it is
+ * what makes counts immune to crashes: however the records are cut into segments, the same (key, service) is counted once.
+ * Two messages of one trace share a key with probability 2^-24; a join then keeps the larger counts.
  */
 export interface Coverage {
   /** 0 to 2^24 - 1. */

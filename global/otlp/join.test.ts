@@ -67,6 +67,8 @@ describe('dedupeSpans', () => {
     expect(result.parts[0]).toBe(a);
     expect(result.parts[1]).toEqual(b);
     expect(result.parts[2]).toBe(c);
+    expect(result.partIndices).toEqual([0, 1, 2]);
+    expect(dedupeSpans([a, a, c]).partIndices).toEqual([0, 2]);
   });
 
   test('the same span id with other content or another resource stays, and is counted as a conflict', () => {

@@ -125,21 +125,16 @@ class Deduping {
   run(): DedupedSpans {
     const kept: Buffer[] = [];
     const partIndices: number[] = [];
-    this.parts.forEach((part, index) => {
-      groups.begin(part);
-      this.#dropped = false;
-      for (let p = 0; p < part.length; ) {
-        const from = p;
-        const tag = readTag(part, p, part.length);
-        p = skipValue(part, tag, cursor.at, part.length);
-        if (tag === Tag.resourceSpans) this.#resourceSpans(index, from, cursor.at, p);
-      }
-      if (groups.spanCount === 0) return;
-      partIndices.push(index);
-      if (this.#dropped) kept.push(groups.write(1)[0]!.bytes);
-      else kept.push(part);
-    });
-    groups.begin(Buffer.alloc(0));
+    try {
+      this.parts.forEach((part, index) => {
+        const own = this.#part(part, index);
+        if (own === null) return;
+        kept.push(own);
+        partIndices.push(index);
+      });
+    } finally {
+      groups.release();
+    }
     return {
       parts: kept,
       partIndices,
@@ -148,6 +143,20 @@ class Deduping {
       conflictCount: this.#conflicts,
       cutCount: this.#cut,
     };
+  }
+
+  /** What is left of a part: itself, a shorter message, or null for nothing. */
+  #part(part: Buffer, index: number): Buffer | null {
+    groups.begin(part);
+    this.#dropped = false;
+    for (let p = 0; p < part.length; ) {
+      const from = p;
+      const tag = readTag(part, p, part.length);
+      p = skipValue(part, tag, cursor.at, part.length);
+      if (tag === Tag.resourceSpans) this.#resourceSpans(index, from, cursor.at, p);
+    }
+    if (groups.spanCount === 0) return null;
+    return this.#dropped ? groups.write(1)[0]!.bytes : part;
   }
 
   #resourceSpans(part: number, from: number, start: number, end: number): void {

@@ -124,6 +124,7 @@ class Preparation {
         partitions: written.map(({ group, bytes, spanCount }) => ({ partition: group, bytes, spanCount })),
       };
     } finally {
+      groups.release();
       spare = groups;
     }
   }

@@ -4,7 +4,8 @@
  *
  * - e-mail: a local part, `@` (or `%40`, as in a URL), a domain with a dot followed by two letters.
  * - card: 13 to 19 digits (ISO/IEC 7812), single spaces or dashes allowed between them, whose last digit checks by Luhn
- *   and that are no part of a longer number. Not a card: digits of a hexadecimal id, that is with letters a to f
+ *   and that are no part of a longer number. The first digit is 2 to 6, as every payment scheme's is: Unix times in
+ *   milliseconds and nanoseconds begin with 1, and one in ten of them checks by Luhn. Not a card: digits of a hexadecimal id, that is with letters a to f
  *   glued to them and no other letter; an id in a thousand would be taken for a card otherwise.
  * - bearer: the word in any case, separators (space, tab, `+`, `:`, `=`, `%20`), a token (RFC 6750).
  */
@@ -100,6 +101,8 @@ function redactCards(text: string): string {
 
 /** The end of the longest card number that begins at `start`, the first digit of a group; -1 for none. */
 function cardEnd(text: string, start: number): number {
+  const first = text.charCodeAt(start);
+  if (first < 0x32 || first > 0x36) return -1;
   let digits = 0;
   // Luhn sums of the digits so far, if the last one counts once and if it counts twice.
   let once = 0;

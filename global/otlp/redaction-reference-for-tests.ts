@@ -105,7 +105,7 @@ function cards(text: string): string {
       const candidate = text.slice(from, to);
       if (!/^[0-9]+(?:[ -][0-9]+)*$/.test(candidate)) continue;
       const digits = candidate.replace(/[ -]/g, '');
-      if (digits.length < 13 || digits.length > 19 || !luhn(digits)) continue;
+      if (!/^[2-6]/.test(digits) || digits.length < 13 || digits.length > 19 || !luhn(digits)) continue;
       const glued = `${/[0-9A-Za-z]{0,64}$/.exec(text.slice(0, from))![0]}${/^[0-9A-Za-z]{0,64}/.exec(text.slice(to))![0]}`;
       if (glued !== '' && /^[0-9A-Fa-f]+$/.test(glued)) continue;
       result += `${text.slice(copied, from)}[redacted:card]`;

@@ -8,7 +8,7 @@ const digit = (max = 9) => fc.nat({ max });
 export const cardArbitrary = fc
   .tuple(fc.array(digit(), { minLength: 12, maxLength: 18 }), fc.constantFrom('', ' ', '-'), fc.constantFrom(4, 5, 3))
   .map(([digits, separator, every]) => {
-    const body = digits.some((d) => d > 0) ? digits : [4, ...digits.slice(1)];
+    const body = [2 + (digits[0]! % 5), ...digits.slice(1)];
     const sum = [...body].reverse().reduce((total, d, i) => {
       const doubled = i % 2 === 0 ? d * 2 : d;
       return total + (doubled > 9 ? doubled - 9 : doubled);

@@ -9,6 +9,7 @@ export interface GroupBytes {
   readonly spanCount: number;
 }
 
+const EMPTY = Buffer.alloc(0);
 const WHOLE_RESOURCE_SPANS = 0;
 const WHOLE_SCOPE_SPANS = 1;
 const SPAN = 2;
@@ -35,7 +36,7 @@ interface Container {
  * then `closeResourceSpans`; at last `write`. Its arrays are kept for the next batch. Not re-entrant.
  */
 export class Regrouping {
-  #buffer: Buffer = Buffer.alloc(0);
+  #buffer: Buffer = EMPTY;
   #items = new Int32Array(ITEM * 1024);
   #itemCount = 0;
   #containers: Container[] = [];
@@ -55,6 +56,11 @@ export class Regrouping {
     this.#containers = [];
     this.#rewritten = [];
     this.spanCount = 0;
+  }
+
+  /** Lets go of the batch: the next one may be long in coming. Also after an error. */
+  release(): void {
+    this.begin(EMPTY);
   }
 
   /** `from` and `to` are the message with its tag and length; its content begins at `inner`. */
@@ -173,8 +179,7 @@ export class Regrouping {
       this.#writeGroup(bytes, order, first, last, sizes);
       groups.push({ group, bytes, spanCount });
     }
-    // Drop what refers to the batch: the next one may be long in coming.
-    this.begin(Buffer.alloc(0));
+    this.release();
     return groups;
   }
 

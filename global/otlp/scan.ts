@@ -37,9 +37,11 @@ export const Tag = {
   stringValue: 0x0a,
 } as const;
 
+const EMPTY = Buffer.alloc(0);
+
 /** A SpanRef that is filled anew for each span. */
 export class MutableSpanRef implements SpanRef {
-  buffer: Buffer = Buffer.alloc(0);
+  buffer: Buffer = EMPTY;
   resourceSpansStart = 0;
   resourceSpansEnd = 0;
   resourceStart = 0;

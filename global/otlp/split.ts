@@ -22,24 +22,28 @@ const traces = new IdTable(16);
  */
 export function splitByTrace(tracesData: Buffer): TraceFragment[] {
   const b = tracesData;
-  groups.begin(b);
-  traces.clear();
   const span = new MutableSpanRef();
   const idPositions: number[] = [];
-  for (let p = 0; p < b.length; ) {
-    const resourceFrom = p;
-    const tag = readTag(b, p, b.length);
-    p = skipValue(b, tag, cursor.at, b.length);
-    if (tag !== Tag.resourceSpans) continue;
-    groups.openResourceSpans(resourceFrom, cursor.at, p);
-    splitResourceSpans(b, cursor.at, p, span, idPositions);
-    groups.closeResourceSpans();
+  traces.clear();
+  try {
+    groups.begin(b);
+    for (let p = 0; p < b.length; ) {
+      const from = p;
+      const tag = readTag(b, p, b.length);
+      p = skipValue(b, tag, cursor.at, b.length);
+      if (tag !== Tag.resourceSpans) continue;
+      groups.openResourceSpans(from, cursor.at, p);
+      splitResourceSpans(b, cursor.at, p, span, idPositions);
+      groups.closeResourceSpans();
+    }
+    return groups.write(idPositions.length).map(({ group, bytes, spanCount }) => ({
+      traceId: traceIdAt(b, idPositions[group]!),
+      bytes,
+      spanCount,
+    }));
+  } finally {
+    groups.release();
   }
-  return groups.write(idPositions.length).map(({ group, bytes, spanCount }) => ({
-    traceId: traceIdAt(b, idPositions[group]!),
-    bytes,
-    spanCount,
-  }));
 }
 
 function splitResourceSpans(b: Buffer, start: number, end: number, span: MutableSpanRef, idPositions: number[]): void {

@@ -11,7 +11,7 @@ function fragment(trace: number, offset: number, spans: readonly Partial<TestSpa
   const payload = tracesDataOf(
     spans.map((span, i) => ({ traceId, spanId: testSpanId(offset * 100 + i + 1), service: 's', ...span })),
   );
-  const metadata = summarize(payload, { traceId, region: HOME, coverageKey: offset, receivedMs: 0 });
+  const metadata = summarize(payload, { traceId, region: HOME, receivedMs: 0 });
   return { traceId, payload, metadata, spanCount: spans.length, offset, receivedMs: 1_000 + offset };
 }
 

@@ -37,7 +37,7 @@ function recordOf(offset: number, traces: readonly { trace: number; spans: numbe
       return { traceId, spanId, service: 'b', parentSpanId: testSpanId(1 << 29), startUnixNano: 9n };
     });
     const payload = tracesDataOf(spans);
-    const metadata = summarize(payload, { traceId, region: HOME, coverageKey: offset, receivedMs: 0 });
+    const metadata = summarize(payload, { traceId, region: HOME, receivedMs: 0 });
     return { traceId, payload, metadata, spanCount: count, offset, receivedMs: 0 };
   });
 }

@@ -1,6 +1,6 @@
 import type { LogRecord } from '../../global/log/span-log.js';
 import { splitByTrace } from '../../global/otlp/split.js';
-import { coverageKey, readSpansRecordInfo } from '../log/spans-record.js';
+import { readSpansRecordInfo } from '../log/spans-record.js';
 import { summarize } from '../segments/summarize.js';
 import type { Fragment } from './open-traces.js';
 import type { AssemblerShared } from './shared.js';
@@ -19,14 +19,12 @@ export function readFragments(
   const { stamp, receivedMs } = readSpansRecordInfo(record, partition);
   const { source: region, names, catalogue, clock } = shared;
   const nowMs = clock.nowMs();
-  const key = coverageKey(stamp);
   const value = Buffer.from(record.value.buffer, record.value.byteOffset, record.value.byteLength);
   const fragments = splitByTrace(value).map(({ traceId, bytes, spanCount }) => {
     const payload = inOwnMemory(bytes);
     const metadata = summarize(payload, {
       traceId,
       region,
-      coverageKey: key,
       receivedMs,
       names,
       onOperation: (service, operation, kind) => catalogue.see(service, operation, kind, nowMs),

@@ -195,7 +195,7 @@ test('the prefilter rules out nothing that matches', () => {
           ...(operation ? { name: operation } : {}),
         })),
       );
-      const metadata = summarize(payload, { traceId, region: HOME, coverageKey: 1, receivedMs: 0 });
+      const metadata = summarize(payload, { traceId, region: HOME, receivedMs: 0 });
       const given = Object.entries(conditions).filter(([, value]) => value !== undefined);
       const spanQuery: SpanQuery = {
         ...Object.fromEntries(given),

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { LogRecord } from '../../global/log/span-log.js';
-import { coverageKey, readSpansRecordInfo, SPANS_RECORD_HEADER, spansRecordHeaders } from './spans-record.js';
+import { readSpansRecordInfo, SPANS_RECORD_HEADER, spansRecordHeaders } from './spans-record.js';
 
 function recordWith(header: Uint8Array | null, offset = 7): LogRecord {
   const headers = header === null ? {} : { [SPANS_RECORD_HEADER]: header };
@@ -49,14 +49,5 @@ describe('the header of a spans record', () => {
       receivedMs: 1_700_000_000_123,
       collectorId: '',
     });
-  });
-
-  test('coverage keys are 24 bits and rarely the same', () => {
-    const keys = new Set<number>();
-    const count = 2_000;
-    for (let sequence = 0; sequence < count; sequence++) keys.add(coverageKey({ instance: 0xdeadbeef, sequence }));
-    expect(Math.max(...keys)).toBeLessThan(2 ** 24);
-    expect(keys.size).toBeGreaterThan(count - 3);
-    expect(coverageKey({ instance: 1, sequence: 2 })).not.toBe(coverageKey({ instance: 2, sequence: 1 }));
   });
 });

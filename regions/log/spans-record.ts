@@ -56,12 +56,3 @@ export function readSpansRecordInfo(record: LogRecord, partition: number): Spans
     collectorId: bytes.toString('utf8', FIXED_BYTES),
   };
 }
-
-/** The 24-bit coverage key of a stamp (see `Coverage` in global/model/metadata.ts): two rounds of a 32-bit mix (splitmix-like). */
-export function coverageKey(stamp: { instance: number; sequence: number }): number {
-  let h = (stamp.instance ^ Math.imul(stamp.sequence, 0x9e3779b1)) >>> 0;
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  h ^= h >>> 16;
-  return (h >>> 8) & 0xffffff;
-}

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { joinMetadata, metadataCounts, servicesOf } from '../../global/index/join.js';
+import { compareCoverage, joinMetadata, metadataCounts, servicesOf } from '../../global/index/join.js';
 import type { RegionId } from '../../global/model/ids.js';
 import { LIMITS } from '../../global/model/limits.js';
 import { MetadataFlag } from '../../global/model/metadata.js';
 import { msToUnixNano } from '../../global/model/time.js';
+import { joinTracesData } from '../../global/otlp/join.js';
 import { type TestSpan, testSpanId, testTraceId, tracesDataOf } from '../assembler/testing/spans.js';
 import {
   IMPLAUSIBLE_FUTURE_MS,
@@ -23,8 +24,10 @@ function summaryOf(spans: readonly Partial<TestSpan>[], over: Partial<SummaryCon
   const payload = tracesDataOf(
     spans.map((span, i) => ({ traceId, spanId: testSpanId(i + 1), startUnixNano: NOW, ...span })),
   );
-  return summarize(payload, { traceId, region: 'r' as RegionId, coverageKey: 5, receivedMs: NOW_MS, ...over });
+  return summarize(payload, { traceId, region: 'r' as RegionId, receivedMs: NOW_MS, ...over });
 }
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 const child = { parentSpanId: testSpanId(99) };
 
@@ -35,16 +38,17 @@ describe('summary of a fragment', () => {
       { service: 'gateway', name: 'outer', startUnixNano: NOW + 2n, endUnixNano: NOW + 700n },
       { ...child, service: 'orders', startUnixNano: NOW + 1n, endUnixNano: NOW + 3n, statusCode: 1 },
     ]);
+    expect(servicesOf(metadata)).toEqual([
+      { name: 'gateway', spanCount: 1, errorCount: 0 },
+      { name: 'orders', spanCount: 2, errorCount: 1 },
+    ]);
     expect(metadata).toEqual({
       traceId,
       region: 'r',
       startUnixNano: NOW + 1n,
       endUnixNano: NOW + 900n,
       root: { startUnixNano: NOW + 2n, service: 'gateway', operation: 'outer' },
-      coverage: [
-        { key: 5, service: 'gateway', spanCount: 1, errorCount: 0 },
-        { key: 5, service: 'orders', spanCount: 2, errorCount: 1 },
-      ],
+      coverage: [...metadata.coverage].sort(compareCoverage),
       flags: 0,
       blocks: [],
     });
@@ -52,7 +56,7 @@ describe('summary of a fragment', () => {
 
   test('a resource without service is the unknown one, a span without name has an empty operation', () => {
     const { coverage, root } = summaryOf([{}]);
-    expect(coverage).toEqual([{ key: 5, service: UNKNOWN_SERVICE, spanCount: 1, errorCount: 0 }]);
+    expect(coverage).toEqual([{ key: expect.any(Number), service: UNKNOWN_SERVICE, spanCount: 1, errorCount: 0 }]);
     expect(root).toEqual({ startUnixNano: NOW, service: UNKNOWN_SERVICE, operation: '' });
   });
 
@@ -125,9 +129,9 @@ describe('summary of a fragment', () => {
   });
 
   test('bytes that are no OTLP are malformed', () => {
-    expect(() =>
-      summarize(Buffer.from([0x0a, 0x7f, 1]), { traceId, region: 'r' as RegionId, coverageKey: 0, receivedMs: 0 }),
-    ).toThrow(expect.objectContaining({ code: 'malformed' }));
+    expect(() => summarize(Buffer.from([0x0a, 0x7f, 1]), { traceId, region: 'r' as RegionId, receivedMs: 0 })).toThrow(
+      expect.objectContaining({ code: 'malformed' }),
+    );
   });
 
   test('however a trace is cut into records, the join of the parts says the same as all parts together', () => {
@@ -145,14 +149,16 @@ describe('summary of a fragment', () => {
         (records) => {
           const clean = records.map((spans) =>
             spans.map(
-              ({ service, parentSpanId, ...rest }): Partial<TestSpan> => ({
+              ({ service, parentSpanId, ...rest }): Partial<Mutable<TestSpan>> => ({
                 ...rest,
                 ...(service ? { service } : {}),
                 ...(parentSpanId ? { parentSpanId } : {}),
               }),
             ),
           );
-          const joined = clean.map((spans, i) => summaryOf(spans, { coverageKey: i })).reduce(joinMetadata);
+          let id = 0;
+          for (const one of clean.flat()) one.spanId = testSpanId(++id);
+          const joined = clean.map((spans) => summaryOf(spans)).reduce(joinMetadata);
           const whole = summaryOf(clean.flat());
           expect({ ...joined, coverage: [] }).toEqual({ ...whole, coverage: [] });
           expect(metadataCounts(joined)).toEqual(metadataCounts(whole));
@@ -161,5 +167,26 @@ describe('summary of a fragment', () => {
       ),
       { numRuns: 100 },
     );
+  });
+
+  test('what a client sends again is counted once, whatever else was gathered with it', () => {
+    const request = (id: number) =>
+      tracesDataOf([{ traceId, spanId: testSpanId(id), service: 'orders', startUnixNano: NOW }]);
+    const gathered = [[1], [2, 1], [1, 1]].map((ids) => joinTracesData(ids.map(request)));
+    const summaries = gathered.map((payload) =>
+      summarize(payload, { traceId, region: 'r' as RegionId, receivedMs: NOW_MS }),
+    );
+    expect(metadataCounts(summaries[2]!)).toEqual({ spanCount: 1, errorCount: 0 });
+    expect(metadataCounts(summaries.reduce(joinMetadata))).toEqual({ spanCount: 2, errorCount: 0 });
+  });
+
+  test('keys are 24 bits, and differ where a span id, a start or an end does', () => {
+    const keys = new Set<number>();
+    const count = 2000;
+    for (let i = 0; i < count; i++) keys.add(summaryOf([{ spanId: testSpanId(i + 1) }]).coverage[0]!.key);
+    keys.add(summaryOf([{ startUnixNano: NOW + 1n }]).coverage[0]!.key);
+    keys.add(summaryOf([{ endUnixNano: NOW + 7n }]).coverage[0]!.key);
+    expect(Math.max(...keys)).toBeLessThan(2 ** 24);
+    expect(keys.size).toBeGreaterThan(count - 3);
   });
 });

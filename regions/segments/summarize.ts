@@ -1,3 +1,4 @@
+import { compareCoverage } from '../../global/index/join.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { LIMITS } from '../../global/model/limits.js';
 import { type Coverage, MetadataFlag, type RootSpan, type TraceMetadata } from '../../global/model/metadata.js';
@@ -15,8 +16,6 @@ export const IMPLAUSIBLE_PAST_MS = 7 * 24 * 3_600_000;
 export interface SummaryContext {
   readonly traceId: TraceId;
   readonly region: RegionId;
-  /** The key of the stamp of the record that all the spans came in (`coverageKey`). */
-  readonly coverageKey: number;
   readonly receivedMs: number;
   /** Gives equal names as the same string, so that many summaries share them. Default: none are shared. */
   readonly names?: NameTable;
@@ -25,7 +24,7 @@ export interface SummaryContext {
 }
 
 /**
- * The metadata of spans of one trace that came in one record: the least that can be joined into a segment's (`joinMetadata`), without
+ * The metadata of spans of one trace that came in one record, counted by the ResourceSpans that they came in: the least that can be joined into a segment's (`joinMetadata`), without
  * blocks and without the flag `closed`. The root is the earliest parentless span; ties go to the smaller service, then operation.
  * A span that ends before it starts counts as ending at its start. Names beyond `LIMITS.nameBytesMax` are cut. Throws
  * `malformed` where the payload is no OTLP, and an invariant where it holds no span.
@@ -39,15 +38,18 @@ export function summarize(payload: Buffer, context: SummaryContext): TraceMetada
   return summary.metadata();
 }
 
-interface Counts {
+/** The spans of one ResourceSpans message: what a client sent together, and sends together again. */
+interface Group {
+  readonly service: string;
   spanCount: number;
   errorCount: number;
+  hash: number;
 }
 
 class Summary {
   readonly #context: SummaryContext;
   readonly #names: NameTable;
-  readonly #services = new Map<string, Counts>();
+  readonly #groups: Group[] = [];
   #startHigh = 0xffff_ffff;
   #startLow = 0xffff_ffff;
   #latestStartHigh = 0;
@@ -56,9 +58,8 @@ class Summary {
   #endLow = 0;
   #root: RootSpan | null = null;
   #service = '';
-  #counts: Counts | null = null;
-  #serviceStart = -1;
-  #serviceEnd = -1;
+  #group: Group | null = null;
+  #resourceSpansStart = -1;
 
   constructor(context: SummaryContext) {
     this.#context = context;
@@ -66,10 +67,12 @@ class Summary {
   }
 
   add(span: SpanRef): void {
-    const counts = this.#countsOf(span);
-    counts.spanCount++;
-    if (span.statusCode === StatusCode.error) counts.errorCount++;
+    const group = this.#groupOf(span);
     const { startHigh, startLow } = span;
+    group.spanCount++;
+    if (span.statusCode === StatusCode.error) group.errorCount++;
+    group.hash = mix(group.hash, span.buffer.readUInt32LE(span.spanIdAt), span.buffer.readUInt32LE(span.spanIdAt + 4));
+    group.hash = mix(group.hash, startLow, span.endLow);
     if (isLess(startHigh, startLow, this.#startHigh, this.#startLow)) {
       this.#startHigh = startHigh;
       this.#startLow = startLow;
@@ -89,23 +92,16 @@ class Summary {
     if (span.parentSpanIdAt === -1) this.#offerRoot(span, operation);
   }
 
-  #countsOf(span: SpanRef): Counts {
-    if (this.#counts && span.serviceStart === this.#serviceStart && span.serviceEnd === this.#serviceEnd) {
-      return this.#counts;
-    }
-    this.#serviceStart = span.serviceStart;
-    this.#serviceEnd = span.serviceEnd;
+  #groupOf(span: SpanRef): Group {
+    if (this.#group && span.resourceSpansStart === this.#resourceSpansStart) return this.#group;
+    this.#resourceSpansStart = span.resourceSpansStart;
     this.#service =
       span.serviceStart === span.serviceEnd
         ? UNKNOWN_SERVICE
         : this.#names.read(span.buffer, span.serviceStart, span.serviceEnd);
-    let counts = this.#services.get(this.#service);
-    if (!counts) {
-      counts = { spanCount: 0, errorCount: 0 };
-      this.#services.set(this.#service, counts);
-    }
-    this.#counts = counts;
-    return counts;
+    this.#group = { service: this.#service, spanCount: 0, errorCount: 0, hash: 0 };
+    this.#groups.push(this.#group);
+    return this.#group;
   }
 
   #offerRoot(span: SpanRef, operation: string): void {
@@ -122,13 +118,12 @@ class Summary {
   }
 
   metadata(): TraceMetadata {
-    const { traceId, region, coverageKey: key, receivedMs } = this.#context;
-    if (this.#services.size === 0) throw new Error(`broken invariant: a fragment of trace ${traceId} without spans`);
+    const { traceId, region, receivedMs } = this.#context;
+    if (this.#groups.length === 0) throw new Error(`broken invariant: a fragment of trace ${traceId} without spans`);
     const startUnixNano = nanosFromHalves(this.#startHigh, this.#startLow);
     const latestStart = nanosFromHalves(this.#latestStartHigh, this.#latestStartLow);
     const end = nanosFromHalves(this.#endHigh, this.#endLow);
-    const services = [...this.#services].sort(([a], [b]) => (a < b ? -1 : 1));
-    const all: Coverage[] = services.map(([service, counts]) => ({ key, service, ...counts }));
+    const all = coverageOf(this.#groups);
     const coverage = all.slice(0, LIMITS.coverageEntriesMax);
     const implausible =
       latestStart > msToUnixNano(receivedMs + IMPLAUSIBLE_FUTURE_MS) ||
@@ -146,6 +141,24 @@ class Summary {
       blocks: [],
     };
   }
+}
+
+/**
+ * One entry per group, ordered as `TraceMetadata.coverage` asks. Groups with the same key and service are the same spans sent again
+ * and gathered into one record: they count once.
+ */
+function coverageOf(groups: readonly Group[]): Coverage[] {
+  const sorted = groups
+    .map(({ service, spanCount, errorCount, hash }) => ({ key: hash >>> 8, service, spanCount, errorCount }))
+    .sort(compareCoverage);
+  return sorted.filter((entry, i) => i === 0 || compareCoverage(sorted[i - 1]!, entry) !== 0);
+}
+
+/** Folds two words into a 32-bit hash; the multipliers and shifts are those of MurmurHash3's finaliser. */
+function mix(hash: number, a: number, b: number): number {
+  let h = Math.imul(hash ^ a, 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 15) ^ b, 0xc2b2ae35);
+  return h ^ (h >>> 13);
 }
 
 function isLess(aHigh: number, aLow: number, bHigh: number, bLow: number): boolean {

@@ -1,3 +1,4 @@
+import { benchAssembler } from './assembler.js';
 import type { BenchResult } from './bench-result.js';
 import { benchReads } from './fleet-reads.js';
 import { benchSearch } from './fleet-search.js';
@@ -14,6 +15,7 @@ export const BENCHMARKS: Readonly<Record<string, () => Promise<BenchResult>>> = 
   'otlp-scan': benchOtlpScan,
   log: benchLog,
   ingest: benchIngest,
+  assembler: () => benchAssembler(),
   visibility: benchVisibility,
   index: benchIndex,
   store: () => benchStore(),

@@ -151,7 +151,7 @@ async function makeBlock(number: number, unique: number, bytesPerSpan: number) {
       return undefined;
     });
     if (traceId === null) throw new Error('a sample batch without spans');
-    const metadata = summarize(payload, { traceId, region: SOURCE, coverageKey: i, receivedMs: 0 });
+    const metadata = summarize(payload, { traceId, region: SOURCE, receivedMs: 0 });
     const receivedMs = Number(metadata.endUnixNano / 1_000_000n);
     segments.push({
       metadata: { ...metadata, flags: MetadataFlag.closed },

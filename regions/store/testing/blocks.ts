@@ -73,9 +73,9 @@ function writeAttribute(out: ProtoWriter, field: number, key: string, value: Tes
 }
 
 /** A segment of a trace; received when its last span ended. */
-export function segmentOf(source: RegionId, traceId: TraceId, spans: readonly TestSpan[], stamp = 1): Segment {
+export function segmentOf(source: RegionId, traceId: TraceId, spans: readonly TestSpan[]): Segment {
   const payload = payloadOf(traceId, spans);
-  const summary = summarize(payload, { traceId, region: source, coverageKey: stamp, receivedMs: 0 });
+  const summary = summarize(payload, { traceId, region: source, receivedMs: 0 });
   const receivedMs = unixNanoToMs(summary.endUnixNano);
   return {
     metadata: { ...summary, flags: MetadataFlag.closed },
