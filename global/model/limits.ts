@@ -13,6 +13,8 @@ export const LIMITS = {
   requestBytesMax: 16 * 1024 * 1024,
   requestInflatedBytesMax: 64 * 1024 * 1024,
   spansPerRequestMax: 100_000,
+  /** Bytes of resources and scopes in a request, counted once for each span under them: what splitting by trace may copy. */
+  headerBytesTimesSpansMax: 128 * 1024 * 1024,
   /** A by-id answer; beyond it the answer is cut and says so. */
   traceBytesMax: 256 * 1024 * 1024,
   traceSpansMax: 500_000,

@@ -296,6 +296,20 @@ describe('prepareBatch', () => {
     }
   });
 
+  test('resources and scopes multiply by their spans: at the limit, and one byte past it', () => {
+    const resource = { attributes: [{ key: 'k', value: { stringValue: string(50) } }] };
+    const spans = times(4, { traceId, spanId });
+    const body = officialEncode({ resourceSpans: [{ resource, scopeSpans: [{ scope: { name: 'ab' }, spans }] }] });
+    const header = officialEncode({ resourceSpans: [{ resource, scopeSpans: [{ scope: { name: 'ab' } }] }] });
+    // Without the tags and lengths of ResourceSpans and ScopeSpans, two bytes each.
+    const headerBytesMax = 4 * (header.length - 4);
+    expect(prepare(body, { headerBytesMax }).acceptedCount).toBe(4);
+    expect(meridianErrorOf(() => prepare(body, { headerBytesMax: headerBytesMax - 1 }))).toMatchObject({
+      code: 'too-large',
+      retry: 'never',
+    });
+  });
+
   test('the span limit: at it all is taken, one past it the batch is refused', () => {
     const body = spansOf(...times(5, {}));
     expect(prepare(body, { spanCountMax: 5 }).acceptedCount).toBe(5);

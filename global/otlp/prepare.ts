@@ -25,6 +25,8 @@ export interface PrepareOptions {
   readonly redactor: Redactor;
   /** A batch of more spans is refused as a whole. */
   readonly spanCountMax: number;
+  /** Bytes of resources and scopes, counted once for each span under them; beyond it a batch is refused. Default: LIMITS. */
+  readonly headerBytesMax?: number;
   /** Wall clock, for `implausibleTimeCount`; without it nothing is counted. */
   readonly nowMs?: number;
 }
@@ -68,8 +70,8 @@ export const REJECTED_NAMED_MAX = 100;
  * that need no change are copied byte for byte, ResourceSpans and ScopeSpans that go to one partition as a whole likewise; an
  * 8-byte trace id is padded to 16. A bad resource or scope rejects the spans under it, a bad span itself only.
  *
- * Throws MeridianError `malformed` (never retry) where the bytes are no `TracesData`, `too-large` for more than `spanCountMax` spans. The
- * body is not kept. Linear in its bytes.
+ * Throws MeridianError `malformed` (never retry) where the bytes are no `TracesData`, `too-large` for more than `spanCountMax` spans, or for
+ * resources so large that dealing their spans to partitions and traces would multiply the batch. The body is not kept. Linear in its bytes.
  */
 export function prepareBatch(body: Buffer, options: PrepareOptions): PreparedBatch {
   return new Preparation(body, options).run();
@@ -86,6 +88,10 @@ class Preparation {
   readonly #groups: Regrouping;
   readonly #context: CheckContext;
   readonly #rejected: RejectedSpan[] = [];
+  readonly #headerBytesMax: number;
+  #resourceHeaderBytes = 0;
+  #scopeHeaderBytes = 0;
+  #headerBytes = 0;
   #spanCount = 0;
   #redactedCount = 0;
   #implausibleCount = 0;
@@ -94,6 +100,7 @@ class Preparation {
     this.#body = body;
     this.#options = options;
     this.#redactor = options.redactor;
+    this.#headerBytesMax = options.headerBytesMax ?? LIMITS.headerBytesTimesSpansMax;
     this.#suspects = options.redactor.inspect(body);
     this.#context = { ascii: new AsciiScan(body), keys: options.redactor.keys };
     this.#groups = spare ?? new Regrouping();
@@ -135,6 +142,7 @@ class Preparation {
     groups.openResourceSpans(from, start, end);
     const verdict = this.#checkHeader(start, end, RESOURCE_RULES);
     const detail = findings.detail;
+    this.#resourceHeaderBytes = this.#checkedHeaderBytes;
     if (verdict === Verdict.ok && (findings.keyFound || this.#headerSuspect)) {
       const header = this.#redactor.redactResourceHeader(headerOf(body, start, end));
       if (header !== null) groups.rewriteResourceHeader(header);
@@ -154,6 +162,7 @@ class Preparation {
     groups.openScopeSpans(from, start, end);
     const scopeVerdict = this.#checkHeader(start, end, SCOPE_RULES);
     const scopeDetail = findings.detail;
+    this.#scopeHeaderBytes = this.#checkedHeaderBytes;
     if (scopeVerdict === Verdict.ok && (findings.keyFound || this.#headerSuspect)) {
       const header = this.#redactor.redactScopeHeader(headerOf(body, start, end));
       if (header !== null) groups.rewriteScopeHeader(header);
@@ -187,6 +196,9 @@ class Preparation {
     const options = this.#options;
     const index = this.#spanCount++;
     if (index === options.spanCountMax) throw tooManySpans(options.spanCountMax);
+    // Each span may end up in a message of its own, with its resource and scope.
+    this.#headerBytes += this.#resourceHeaderBytes + this.#scopeHeaderBytes;
+    if (this.#headerBytes > this.#headerBytesMax) throw headersTooLarge(this.#headerBytesMax);
     const verdict = checkSpan(body, start, end, this.#context);
     if (verdict !== Verdict.ok || outerVerdict !== Verdict.ok) {
       this.#groups.dropSpan();
@@ -215,6 +227,7 @@ class Preparation {
   }
 
   #headerSuspect = false;
+  #checkedHeaderBytes = 0;
 
   /** Checks all that stands beside the field 2 of a ResourceSpans or ScopeSpans: its resource or scope, and the schema url. */
   #checkHeader(start: number, end: number, rules: MessageRules): number {
@@ -222,6 +235,7 @@ class Preparation {
     const context = this.#context;
     let verdict: number = Verdict.ok;
     let suspect = false;
+    let bytes = 0;
     findings.keyFound = false;
     findings.detail = 0;
     for (let p = start; p < end; ) {
@@ -234,6 +248,7 @@ class Preparation {
       const tag = readTag(body, p, end);
       p = skipValue(body, tag, cursor.at, end);
       if (tag === Tag.span) continue;
+      bytes += p - at;
       const from = cursor.at;
       if (tag === Tag.resource) {
         if (verdict === Verdict.ok) verdict = checkMessage(body, from, p, rules, context);
@@ -244,6 +259,7 @@ class Preparation {
       } else if (tag < 0x20) wrongWireType(at, tag);
     }
     this.#headerSuspect = suspect;
+    this.#checkedHeaderBytes = bytes;
     return verdict;
   }
 
@@ -257,6 +273,11 @@ class Preparation {
 
 function tooManySpans(spanCountMax: number): MeridianError {
   return new MeridianError('too-large', `preparing an OTLP batch: more than ${spanCountMax} spans`, 'never');
+}
+
+function headersTooLarge(bytesMax: number): MeridianError {
+  const what = `resources and scopes, counted once per span, take more than ${bytesMax} bytes`;
+  return new MeridianError('too-large', `preparing an OTLP batch: ${what}; send smaller batches or resources`, 'never');
 }
 
 /** A span's content with this trace id in place of those it had. */

@@ -18,7 +18,7 @@ export const LINK_LIMITS: LinkLimits = {
   queuedBytesMax: 4 * 1024 * 1024,
   appendBytesMax: 1024 * 1024,
   backoffFirstMs: 100,
-  backoffMaxMs: 5_000,
+  backoffMaxMs: 1_000,
   answerMs: 5_000,
   idleMs: 10_000,
   behindMs: 5_000,

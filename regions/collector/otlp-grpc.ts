@@ -71,7 +71,6 @@ export class OtlpGrpcListener implements Service {
     this.#server = new Server({
       'grpc.max_receive_message_length': options.messageBytesMax,
       'grpc.max_concurrent_streams': options.streamsPerConnectionMax,
-      'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
       'grpc.enable_channelz': 0,
       interceptors: [this.#admit],
     });
@@ -171,9 +170,6 @@ export class OtlpGrpcListener implements Service {
     return intercepting;
   };
 }
-
-/** HTTP/2's default of 64 KiB would stop a sender several times in one ordinary batch. */
-const FLOW_CONTROL_WINDOW_BYTES = 1024 * 1024;
 
 function bindTarget({ host, port }: ListenAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;

@@ -128,6 +128,7 @@ async function delayedRouter(
     name: 'far router',
     module: compiledModule('scripts/cli/main'),
     arguments: ['router', '--config', file],
+    nodeFlags: [],
     logFile: join(dataDir, 'far-router.log'),
     environment: {},
     sleep: (ms, signal) => realClock.sleep(ms, signal),

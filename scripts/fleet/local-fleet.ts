@@ -4,6 +4,7 @@ import type { RegionId } from '../../global/model/ids.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import { compiledModule } from '../../global/runtime/package-root.js';
+import { COLLECTOR_NODE_FLAGS } from '../../regions/collector/node-flags.js';
 import { type Endpoints, writeEndpoints } from './endpoints.js';
 import { ManagedProcess, type ProcessState } from './managed-process.js';
 import type { RegionPorts } from './ports.js';
@@ -94,6 +95,7 @@ export class LocalFleet {
       name,
       module: compiledModule('scripts/cli/main'),
       arguments: [role, '--config', file],
+      nodeFlags: role === 'region' ? COLLECTOR_NODE_FLAGS : [],
       logFile: join(folder, `${role}.log`),
       environment,
       sleep: (ms, signal) => clock.sleep(ms, signal),

@@ -6,6 +6,8 @@ export interface ManagedProcessOptions {
   readonly name: string;
   readonly module: string;
   readonly arguments: readonly string[];
+  /** Node's own flags. */
+  readonly nodeFlags: readonly string[];
   /** What the process writes is appended here. */
   readonly logFile: string;
   readonly environment: NodeJS.ProcessEnv;
@@ -76,11 +78,12 @@ export class ManagedProcess {
   }
 
   #spawn(): Promise<void> {
-    const { module, environment, onState } = this.#options;
+    const { module, environment, nodeFlags, onState } = this.#options;
     const startedMs = performance.now();
     const child = fork(module, [...this.#options.arguments], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: environment,
+      execArgv: [...nodeFlags],
     });
     this.#child = child;
     child.stdout?.pipe(this.#log, { end: false });
