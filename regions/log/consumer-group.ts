@@ -1,4 +1,5 @@
 import type { LogSubscription } from '../../global/log/span-log.js';
+import { backoffMs } from '../../global/runtime/backoff.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import { messageOf } from '../../global/runtime/errors.js';
 import type { Logger } from '../../global/runtime/logger.js';
@@ -155,7 +156,10 @@ export class ConsumerGroup {
     const { redeliveryMs, redeliveryMaxMs, clock } = this.options;
     slot.failures++;
     if (slot.failures === 1) return;
-    await clock.sleep(Math.min(redeliveryMaxMs, redeliveryMs * 2 ** (slot.failures - 2)), this.#closing.signal);
+    await clock.sleep(
+      backoffMs({ firstMs: redeliveryMs, maxMs: redeliveryMaxMs }, slot.failures - 1),
+      this.#closing.signal,
+    );
   }
 
   #start(slot: Slot, member: Member): void {

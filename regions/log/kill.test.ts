@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import { compiledModule } from '../../global/runtime/package-root.js';
-import { numberedText } from './numbered-text-for-tests.js';
 import { readAll } from './span-log-harness.js';
 import { LogFolder } from './sqlite-log-for-tests.js';
+import { numberedText } from './testing/numbered-text.js';
 
 const PARTITIONS = 3;
 /** Acknowledgements after which each of the processes is killed: at its first ones, and in full run, across several slices. */
@@ -18,7 +18,7 @@ interface Told {
 }
 
 async function runAndKill(folder: string, firstNumber: number, killAfter: number): Promise<Told> {
-  const args = [compiledModule('regions/log/kill-child-for-tests'), folder, `${PARTITIONS}`, `${firstNumber}`];
+  const args = [compiledModule('regions/log/testing/kill-child'), folder, `${PARTITIONS}`, `${firstNumber}`];
   const child: ChildProcess = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const told: Told = { acknowledged: [], committed: new Map() };
   const closed = once(child, 'close');

@@ -1,3 +1,4 @@
+import { asBuffer } from '../../global/runtime/bytes.js';
 import { invariant } from '../../global/runtime/errors.js';
 
 const PLACE_BYTES = 16;
@@ -80,7 +81,7 @@ export class Places {
 
   static decode(firstOffset: number, encoded: Uint8Array): Places {
     invariant(encoded.length % PLACE_BYTES === 0, `places of ${encoded.length} bytes`);
-    const bytes = Buffer.from(encoded.buffer, encoded.byteOffset, encoded.length);
+    const bytes = asBuffer(encoded);
     const places = new Places(firstOffset);
     for (let at = 0; at < bytes.length; at += PLACE_BYTES) {
       places.push(bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4), bytes.readDoubleLE(at + 8));

@@ -1,4 +1,5 @@
 import type { LogHeaders, LogRecord } from '../../global/log/span-log.js';
+import { asBuffer } from '../../global/runtime/bytes.js';
 
 /**
  * A record of `spans`. Its value is plain OTLP `TracesData` (any OpenTelemetry Collector can read or write it) with spans
@@ -49,7 +50,7 @@ export function readSpansRecordInfo(record: LogRecord, partition: number): Spans
       collectorId: '',
     };
   }
-  const bytes = Buffer.from(header.buffer, header.byteOffset, header.byteLength);
+  const bytes = asBuffer(header);
   return {
     stamp: { instance: bytes.readUInt32LE(1), sequence: bytes.readUInt32LE(5) },
     receivedMs: Number(bytes.readBigUInt64LE(9)),

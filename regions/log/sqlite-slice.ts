@@ -3,6 +3,7 @@ import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite'
 import { MeridianError } from '../../global/runtime/errors.js';
 import { PAGE_BYTES, packValue } from './leaf-packing.js';
 import { Places } from './places.js';
+import { storedForm, valueOf } from './value-codec.js';
 
 /** SQLite's `user_version` of a slice: the format below. 0 is a slice whose making was cut short. */
 const SLICE_VERSION = 1;
@@ -40,13 +41,14 @@ export interface StoredRecord {
   readonly appendedMs: number;
   readonly key: Uint8Array | null;
   readonly headers: Uint8Array;
-  /** In order; one, unless the value is larger than a row. */
+  /** In order; one, unless a value that is not compressed is larger than a row. */
   readonly chunks: readonly Uint8Array[];
 }
 
 interface RecordRow {
   readonly offset: number;
   readonly appended_ms: number;
+  readonly bytes: number;
   readonly more: number;
   readonly key: Uint8Array | null;
   readonly headers: Uint8Array;
@@ -63,7 +65,8 @@ interface ScannedRow {
 
 /**
  * One file of a topic: a SQLite database with the records that were appended over some time, one row each in order of the appends
- * (a large value goes on in the rows after it, whose `partition` is null). The rows have no index: while the slice takes
+ * (a large value goes on in the rows after it, whose `partition` is null). Values stand there as `value-codec.ts` says; `bytes` is
+ * their length before that. The rows have no index: while the slice takes
  * appends the places of its records are in memory, found again by a scan after a crash; sealing writes them down, and makes of
  * the slice a plain file without a WAL that retention can remove as a whole.
  */
@@ -90,7 +93,7 @@ export class Slice {
   ) {
     this.#db = db;
     this.#insert = db.prepare('INSERT INTO records VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)');
-    this.#get = db.prepare('SELECT offset, appended_ms, more, key, headers, value FROM records WHERE row = ?');
+    this.#get = db.prepare('SELECT offset, appended_ms, bytes, more, key, headers, value FROM records WHERE row = ?');
     this.#more = db.prepare('SELECT value FROM records WHERE row > ? AND row <= ? ORDER BY row');
     this.places = this.#loadPlaces();
   }
@@ -156,20 +159,20 @@ export class Slice {
 
   #insertEntry(entry: SliceEntry, nowMs: number): number {
     const places = this.places[entry.partition]!;
-    const { value } = entry;
+    const value = storedForm(entry.value);
     const beside = entry.headers.length + (entry.key?.length ?? 0);
     const { chunks, freeBytes } = packValue(value.length, beside, this.#leafFreeBytes);
     const more = chunks.length - 1;
     const offset = places.endOffset;
     const row = this.#nextRow;
     const first = value.subarray(0, chunks[0]);
-    this.#insert.run(row, entry.partition, offset, nowMs, value.length, more, entry.key, entry.headers, first);
+    this.#insert.run(row, entry.partition, offset, nowMs, entry.value.length, more, entry.key, entry.headers, first);
     for (let i = 1, at = chunks[0]!; i <= more; at += chunks[i]!, i++) {
       const chunk = value.subarray(at, at + chunks[i]!);
       this.#insert.run(row + i, null, null, null, null, null, null, null, chunk);
     }
     this.#leafFreeBytes = freeBytes;
-    places.push(row, value.length, nowMs);
+    places.push(row, entry.value.length, nowMs);
     this.#nextRow = row + more + 1;
     this.bytes += value.length + beside + ROW_BYTES;
     return offset;
@@ -184,7 +187,15 @@ export class Slice {
       const rest: { value: Uint8Array }[] = this.#more.all(row, row + record.more);
       for (const { value } of rest) chunks.push(value);
     }
-    return { offset: record.offset, appendedMs: record.appended_ms, key: record.key, headers: record.headers, chunks };
+    const storedBytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    const whole = storedBytes === record.bytes ? chunks : [valueOf(Buffer.concat(chunks), record.bytes)];
+    return {
+      offset: record.offset,
+      appendedMs: record.appended_ms,
+      key: record.key,
+      headers: record.headers,
+      chunks: whole,
+    };
   }
 
   /** Moves pages from the WAL to their place when enough has gathered. Call it when nobody waits for the slice. */

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,7 +54,7 @@ describe('a topic on disk', () => {
     expect(values(topic, 0, 2)).toEqual(['4', '6']);
     topic.close();
     const bytes = open({ sliceBytesMax: 10_000 });
-    bytes.append([entry(0, Buffer.alloc(10_000, 'x'))], 8, 0);
+    bytes.append([entry(0, randomBytes(10_000))], 8, 0);
     bytes.append([entry(0, 'y')], 8, 0);
     expect(readdirSync(folder).filter((f) => f.endsWith('.db'))).toHaveLength(5);
     bytes.close();
@@ -142,7 +143,7 @@ describe('a topic on disk', () => {
 
   test('a full disk refuses the append whole, and is over when there is room again', () => {
     const topic = open({ bytesMax: 512 * 1024, sliceBytesMax: 128 * 1024 });
-    const large = Buffer.alloc(50_000, 'x');
+    const large = randomBytes(50_000);
     let appended = 0;
     const fill = () => {
       for (; appended < 100; appended++) topic.append([entry(0, large), entry(1, `${appended}`)], appended, 0);

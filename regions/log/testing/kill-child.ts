@@ -1,9 +1,9 @@
 import { writeSync } from 'node:fs';
 import { Registry } from 'prom-client';
-import { realClock } from '../../global/runtime/clock.js';
-import { silentLogger } from '../../global/runtime/logger.js';
-import { numberedText } from './numbered-text-for-tests.js';
-import { openSqliteSpanLog } from './sqlite-span-log.js';
+import { realClock } from '../../../global/runtime/clock.js';
+import { silentLogger } from '../../../global/runtime/logger.js';
+import { openSqliteSpanLog } from '../sqlite-span-log.js';
+import { numberedText } from './numbered-text.js';
 
 /**
  * The process that kill.test.ts kills: appends numbered entries to all partitions, as many at a time as it can, consumes them, and says on stdout
