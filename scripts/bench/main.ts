@@ -1,42 +1,43 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { arch, cpus, platform, totalmem } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { messageOf } from '../../global/runtime/errors.js';
 import { type BenchResult, markdownTable } from './bench-result.js';
 import { BENCHMARKS } from './benchmarks.js';
+import { type BenchReport, mergeReport, reportMarkdown } from './report.js';
 
 /**
- * `npm run bench [-- NAME... [--json FILE]]`: runs the benchmarks, all or the named ones, one after the other; prints each table and
- * the machine, and writes everything as JSON. Exits 1 where a benchmark failed (a figure that was missed is told, not failed).
+ * `npm run bench [-- NAME...] [--json FILE] [--markdown FILE]`: runs the benchmarks, all or the named ones, one after the other; prints
+ * each table and the machine, and joins the results into the JSON file (results of other benchmarks in it stay). Exits 1 where a
+ * benchmark failed (a figure that was missed is told, not failed).
  */
-const DEFAULT_JSON = 'dist/bench.json';
+const USAGE = `npm run bench [-- NAME...] [--json FILE] [--markdown FILE]
+names: ${Object.keys(BENCHMARKS).join(', ')}`;
 
 const names: string[] = [];
-let jsonFile = DEFAULT_JSON;
+let jsonFile = 'dist/bench.json';
+let markdownFile: string | undefined;
 const given = process.argv.slice(2);
 while (given.length) {
   const word = given.shift()!;
   if (word === '--help') {
-    console.log(`npm run bench [-- NAME... [--json FILE]]\nnames: ${Object.keys(BENCHMARKS).join(', ')}`);
+    console.log(USAGE);
     process.exit(0);
   }
-  if (word === '--json') jsonFile = given.shift() ?? DEFAULT_JSON;
-  else names.push(word);
+  if (word === '--json') jsonFile = given.shift() ?? usage(`${word} needs a file`);
+  else if (word === '--markdown') markdownFile = given.shift() ?? usage(`${word} needs a file`);
+  else if (word in BENCHMARKS) names.push(word);
+  else usage(`unknown benchmark "${word}"`);
 }
-const unknown = names.filter((name) => !(name in BENCHMARKS));
-if (unknown.length) {
-  console.error(`unknown benchmark ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}`);
+
+function usage(why: string): never {
+  console.error(`${why}\n${USAGE}`);
   process.exit(2);
 }
 
-const machine = {
-  date: new Date().toISOString().slice(0, 10),
-  cpu: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}`,
-  memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
-  system: `${platform()} ${arch()}`,
-  node: process.version,
-};
-console.log(`${machine.date}  ${machine.cpu}, ${machine.memory}, ${machine.system}, Node ${machine.node}\n`);
+const machine = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${platform()} ${arch()}, Node ${process.version}`;
+const date = new Date().toISOString().slice(0, 10);
+console.log(`${date}  ${machine}\n`);
 
 const results: BenchResult[] = [];
 for (const name of names.length ? names : Object.keys(BENCHMARKS)) {
@@ -50,8 +51,26 @@ for (const name of names.length ? names : Object.keys(BENCHMARKS)) {
     console.log(`FAILED: ${messageOf(error)}\n`);
   }
 }
-const file = resolve(jsonFile);
-mkdirSync(dirname(file), { recursive: true });
-writeFileSync(file, `${JSON.stringify({ machine, results }, null, 2)}\n`);
-console.log(`as JSON: ${file}`);
+const order = Object.keys(BENCHMARKS);
+const report = mergeReport(
+  readReport(jsonFile),
+  results.map((result) => ({ date, machine, result })),
+  order,
+);
+write(jsonFile, `${JSON.stringify(report, null, 2)}\n`);
+if (markdownFile) write(markdownFile, reportMarkdown(report));
 process.exit();
+
+function readReport(file: string): BenchReport {
+  try {
+    return JSON.parse(readFileSync(resolve(file), 'utf8')) as BenchReport;
+  } catch {
+    return [];
+  }
+}
+
+function write(file: string, text: string): void {
+  mkdirSync(dirname(resolve(file)), { recursive: true });
+  writeFileSync(resolve(file), text);
+  console.log(`written: ${file}`);
+}
