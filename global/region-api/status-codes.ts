@@ -28,11 +28,21 @@ export function toStatus(error: unknown): Partial<StatusObject> {
   return { code: status.INTERNAL, details: messageOf(error), metadata };
 }
 
+/** grpc-js wraps why a connection failed into what it tried; people on call want the why. */
+function plainDetails(error: ServiceError): string {
+  const details = error.details || error.message;
+  const refused = /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note: *(.*)$/s.exec(
+    details,
+  );
+  if (!refused) return details;
+  return [refused[1], refused[2]].filter(Boolean).join('; ');
+}
+
 /** What a caller of the region API throws for a gRPC failure. `attempt` names the call and the region. */
 export function fromServiceError(error: ServiceError, attempt: string): MeridianError {
   const told = error.metadata?.get(ERROR_CODE_METADATA)[0]?.toString();
   const make = (code: ErrorCode, retry: 'never' | 'later') =>
-    new MeridianError(code, `${attempt}: ${error.details || error.message}`, retry, { cause: error });
+    new MeridianError(code, `${attempt}: ${plainDetails(error)}`, retry, { cause: error });
   if (told && CODES.has(told)) {
     const code = told as ErrorCode;
     const later = code === 'unavailable' || code === 'timeout' || code === 'overloaded' || code === 'shutting-down';

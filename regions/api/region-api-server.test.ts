@@ -10,6 +10,7 @@ import { createGrpcRegionClient } from '../../global/region-api/grpc-region-clie
 import { regionApiService } from '../../global/region-api/messages.js';
 import type { RegionClient, RegionStatus, RegionTrace, TraceRequest } from '../../global/region-api/region-client.js';
 import { plaintext } from '../../global/runtime/channel-security.js';
+import { realClock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import type { FollowedBatch, LogTail } from '../log/log-tail.js';
 import { createRegionApiServer, type RegionApiServer } from './region-api-server.js';
@@ -102,6 +103,7 @@ beforeAll(async () => {
     status: async () => STATUS,
     listen: { host: '127.0.0.1', port: 0 },
     security: plaintext,
+    clock: realClock,
   });
   await server.start();
   client = clientOf(server.address.port);
@@ -227,7 +229,7 @@ describe('a region that does not do its part', () => {
     const error = await failure(gone.status(CALL));
     gone.close();
     expect(error.code).toBe('unavailable');
-    expect(error.message).toContain(REGION);
+    expect(error.message).toBe(`getStatus at region ${REGION}: connect ECONNREFUSED 127.0.0.1:1`);
   });
 
   test('speaks something else: an error by the deadline, nothing worse', async () => {

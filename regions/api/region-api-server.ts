@@ -30,9 +30,11 @@ import {
 } from '../../global/region-api/messages.js';
 import type { MissingPart, RegionStatus } from '../../global/region-api/region-client.js';
 import { toStatus } from '../../global/region-api/status-codes.js';
+import { asBuffer } from '../../global/runtime/bytes.js';
 import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
+import type { Clock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
-import { listenError } from '../../global/runtime/http-listener.js';
+import { closeGrpc, listenGrpc } from '../../global/runtime/listening.js';
 import type { Service } from '../../global/runtime/service.js';
 import type { LogTail } from '../log/log-tail.js';
 import type { RegionReads } from './region-reads.js';
@@ -48,6 +50,7 @@ export interface RegionApiServerOptions {
   readonly status: () => Promise<RegionStatus>;
   readonly listen: ListenAddress;
   readonly security: ChannelSecurity;
+  readonly clock: Clock;
 }
 
 export interface RegionApiServer extends Service {
@@ -56,7 +59,7 @@ export interface RegionApiServer extends Service {
 
 /** Serves region.proto from the region's parts. Answers carry what was found and name what could not be asked. */
 export function createRegionApiServer(options: RegionApiServerOptions): RegionApiServer {
-  const { region, reads, index, tail, followable, listen, security } = options;
+  const { region, reads, index, tail, followable, listen, security, clock } = options;
   const server = new Server({
     'grpc.max_receive_message_length': 4 * 1024 * 1024,
     'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
@@ -203,30 +206,18 @@ export function createRegionApiServer(options: RegionApiServerOptions): RegionAp
     get address() {
       return address;
     },
-    start: () =>
-      new Promise((resolve, reject) => {
-        server.bindAsync(`${listen.host}:${listen.port}`, security.grpcServer(), (error, port) => {
-          if (error) {
-            const taken = /EADDRINUSE/.test(error.message) ? { code: 'EADDRINUSE', message: error.message } : error;
-            reject(listenError(taken, 'region API', '--region-api-port', listen));
-            return;
-          }
-          address = { host: listen.host, port };
-          resolve();
-        });
-      }),
+    start: async () => {
+      address = await listenGrpc(server, listen, { name: 'region API', option: 'regionApiPort' }, security);
+    },
     stop: async () => {
       for (const follower of followers) follower.abort();
-      await new Promise<void>((resolve) => {
-        const force = setTimeout(() => server.forceShutdown(), 2000);
-        server.tryShutdown(() => {
-          clearTimeout(force);
-          resolve();
-        });
-      });
+      await closeGrpc(server, DRAIN_MS, clock);
     },
   };
 }
+
+/** How long a stop lets calls in progress finish. */
+const DRAIN_MS = 2000;
 
 function anyRegion(text: string): RegionId {
   const region = parseRegionId(text);
@@ -236,10 +227,6 @@ function anyRegion(text: string): RegionId {
 
 function missingToWire({ part, reason, sinceMs }: MissingPart): WireMissingPart {
   return { part, reason, sinceMs: String(sinceMs) };
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function unary<Q, A>(handle: (request: Q, signal: AbortSignal) => Promise<A>): handleUnaryCall<Q, A> {

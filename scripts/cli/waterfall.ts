@@ -69,8 +69,11 @@ function regionLines(terminal: Terminal, regions: readonly RegionAnswer[]): stri
   return [...missingLines(terminal, regions), ...(heard.length ? [`regions: ${heard.join(', ')}`] : [])];
 }
 
+/** All but those that say again which region is missing. */
 export function warningLines(terminal: Terminal, warnings: readonly Warning[]): string[] {
-  return warnings.map((warning) => styled(terminal, 'yellow', `warning: ${printable(warning.message)}`));
+  return warnings
+    .filter(({ code }) => code !== 'region-missing')
+    .map((warning) => styled(terminal, 'yellow', `warning: ${printable(warning.message)}`));
 }
 
 /** Each span under its parent, siblings by start: the router orders by start alone. */

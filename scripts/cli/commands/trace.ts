@@ -53,8 +53,8 @@ export async function indexCommand(
   if (index.records.length === 0) terminal.out('no record in the index: every region is asked');
   const records = index.records.map((record) => [
     record.region,
-    `${record.spanCount} spans`,
-    `${record.errorCount} errors`,
+    `${record.spanCount}`,
+    `${record.errorCount}`,
     formatNanos(BigInt(record.endTimeUnixNano) - BigInt(record.startTimeUnixNano)),
     record.root ? printable(`${record.root.service} ${record.root.operation}`) : '-',
     printable(record.services.map((s) => (typeof s === 'string' ? s : s.name)).join(', ')),
