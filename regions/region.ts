@@ -6,7 +6,7 @@ import { type Fleet, type FleetRegion, fleetRegion } from '../global/fleet/fleet
 import { mirroredTopic, type TopicSpec } from '../global/log/span-log.js';
 import { GROUPS, regionTopics, TOPICS } from '../global/log/topics.js';
 import { parseRegionId, type RegionId } from '../global/model/ids.js';
-import type { PatternName } from '../global/otlp/redact.js';
+import { PATTERN_NAMES, type PatternName } from '../global/otlp/redact-text.js';
 import { createGrpcRegionClient } from '../global/region-api/grpc-region-client.js';
 import type { RegionClient } from '../global/region-api/region-client.js';
 import { createApplier } from '../global/replication/applier.js';
@@ -100,8 +100,10 @@ class Region implements Service {
     await this.#start('retention', createRetention({ ...engines, ...this.#shared, retentionMs }));
 
     const collector = this.#collector(engines);
-    const checks = healthChecks(engines, views, assembler, links, collector);
-    await this.#start('region API', this.#regionApi(engines, assembler, links, checks));
+    const parts = partChecks(engines, views, assembler, collector);
+    await this.#start('region API', this.#regionApi(engines, assembler, links, parts));
+    // A link that is down is its source's trouble: it shows here, but it does not make this region look ill to routers.
+    const checks = [...parts, ...links.map((link) => link.health())];
     await this.#start('admin', this.#admin(views, links, checks, runReconcile));
     // Last: nobody is told to send before what they send can be kept, found and seen.
     await this.#start('collector', collector);
@@ -254,7 +256,7 @@ class Region implements Service {
     { store, index, tail }: Engines,
     { live }: Assembler,
     links: readonly Link[],
-    checks: readonly HealthCheck[],
+    parts: readonly HealthCheck[],
   ): Service {
     const { clock } = this.#shared;
     const region = this.#region;
@@ -267,11 +269,12 @@ class Region implements Service {
       status: async () => ({
         region,
         startedMs: this.#startedMs,
-        parts: [...(await deepHealth(checks, this.#options.healthLimitMs, clock)), { part: 'api', state: 'ok' }],
+        parts: [...(await deepHealth(parts, this.#options.healthLimitMs, clock)), { part: 'api', state: 'ok' }],
         links: links.map((link) => link.status()),
       }),
       listen: this.#at(this.#options.regionApiPort),
       security: plaintext,
+      clock,
     });
   }
 
@@ -304,6 +307,7 @@ class Region implements Service {
         maintenance,
       ),
       security: plaintext,
+      clock,
       drainMs,
     });
   }
@@ -313,11 +317,10 @@ class Region implements Service {
   }
 }
 
-function healthChecks(
+function partChecks(
   { log }: Engines,
   views: ReplayableViews,
   assembler: Assembler,
-  links: readonly Link[],
   collector: Collector,
 ): HealthCheck[] {
   const checkLog = async (): Promise<PartHealth> => {
@@ -332,19 +335,14 @@ function healthChecks(
       return { ...(await running.health().check()), part };
     },
   });
-  return [
-    collector.health(),
-    { part: 'log', check: checkLog },
-    assembler.health(),
-    view('store'),
-    view('index'),
-    ...links.map((link) => link.health()),
-  ];
+  return [collector.health(), { part: 'log', check: checkLog }, assembler.health(), view('store'), view('index')];
 }
 
 function patternName(text: string): PatternName {
-  if (text === 'email' || text === 'card' || text === 'bearer') return text;
-  throw new MeridianError('configuration', `redactPatterns: "${text}" is not one of email, card, bearer`, 'never');
+  const known = PATTERN_NAMES.find((name) => name === text);
+  if (known) return known;
+  const names = PATTERN_NAMES.join(', ');
+  throw new MeridianError('configuration', `redactPatterns: "${text}" is not one of ${names}`, 'never');
 }
 
 function readSecret(file: string): Buffer {

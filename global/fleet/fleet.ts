@@ -35,7 +35,7 @@ const partitions = z
   })
   .default(DEFAULT_PARTITIONS);
 
-export const fleetSchema = z.strictObject({
+const fleetSchema = z.strictObject({
   regions: z
     .array(
       z.strictObject({

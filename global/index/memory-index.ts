@@ -1,11 +1,18 @@
 import type { RegionId, TraceId } from '../model/ids.js';
-import type { CatalogueEntry, FeedRecord, TraceMetadata, Watermark } from '../model/metadata.js';
+import type { CatalogueEntry, TraceMetadata } from '../model/metadata.js';
 import { unixNanoToMs } from '../model/time.js';
 import { MeridianError } from '../runtime/errors.js';
 import { bucketOf, DigestChanges, hashText } from './digest.js';
-import { BUCKET_PAGE_MAX, LOCATE_MAX } from './index-limits.js';
+import { BUCKET_PAGE_MAX, CATALOGUE_MARGIN_MS, LOCATE_MAX } from './index-limits.js';
 import { joinMetadata } from './join.js';
-import type { IndexDigest, TraceIndex, TraceLocation } from './trace-index.js';
+import type {
+  FeedPosition,
+  IndexDigest,
+  ReceivedRecord,
+  TraceIndex,
+  TraceLocation,
+  VouchedWatermark,
+} from './trace-index.js';
 import { Watermarks } from './watermarks.js';
 
 type RegionEntry = CatalogueEntry & { readonly region: RegionId };
@@ -15,19 +22,27 @@ export class MemoryTraceIndex implements TraceIndex {
   readonly #traces = new Map<TraceId, Map<RegionId, TraceMetadata>>();
   readonly #watermarks = new Watermarks();
   readonly #catalogue = new Map<string, RegionEntry>();
+  readonly #catalogueTotals = new Map<RegionId, number>();
+  readonly #positions = new Map<string, FeedPosition>();
 
   constructor(private readonly home: RegionId) {}
 
-  async apply(records: readonly FeedRecord[]): Promise<void> {
+  async apply(records: readonly ReceivedRecord[], position?: FeedPosition): Promise<void> {
     for (const { region, traces, catalogue, watermark } of records) {
       for (const trace of traces) this.#join(trace.region === this.home ? trace : { ...trace, blocks: [] });
       for (const entry of catalogue) {
         const key = JSON.stringify([region, entry.service, entry.operation, entry.kind]);
         const before = this.#catalogue.get(key);
+        if (!before) this.#catalogueTotals.set(region, (this.#catalogueTotals.get(region) ?? 0) + 1);
         if (!before || before.lastSeenMs < entry.lastSeenMs) this.#catalogue.set(key, { ...entry, region });
       }
       if (watermark) this.#watermarks.raise(watermark);
     }
+    if (position) this.#positions.set(`${position.topic}/${position.partition}`, position);
+  }
+
+  async feedPosition(topic: string, partition: number): Promise<FeedPosition | null> {
+    return this.#positions.get(`${topic}/${partition}`) ?? null;
   }
 
   #join(trace: TraceMetadata): void {
@@ -48,12 +63,16 @@ export class MemoryTraceIndex implements TraceIndex {
     }));
   }
 
-  async watermarks(): Promise<readonly Watermark[]> {
+  async watermarks(): Promise<readonly VouchedWatermark[]> {
     return this.#watermarks.all();
   }
 
   async catalogue(regions?: readonly RegionId[]): Promise<readonly RegionEntry[]> {
     return [...this.#catalogue.values()].filter(({ region }) => !regions || regions.includes(region));
+  }
+
+  async catalogueTotals(): Promise<ReadonlyMap<RegionId, number>> {
+    return new Map(this.#catalogueTotals);
   }
 
   async digests(region: RegionId): Promise<readonly IndexDigest[]> {
@@ -98,7 +117,7 @@ export class MemoryTraceIndex implements TraceIndex {
       this.#traces.delete(traceId);
     }
     for (const [key, entry] of this.#catalogue) {
-      if (entry.lastSeenMs < unixNanoToMs(beforeUnixNano)) this.#catalogue.delete(key);
+      if (entry.lastSeenMs < unixNanoToMs(beforeUnixNano) - CATALOGUE_MARGIN_MS) this.#catalogue.delete(key);
     }
     return removed;
   }
@@ -107,6 +126,8 @@ export class MemoryTraceIndex implements TraceIndex {
     this.#traces.clear();
     this.#watermarks.clear();
     this.#catalogue.clear();
+    this.#catalogueTotals.clear();
+    this.#positions.clear();
   }
 
   async close(): Promise<void> {}

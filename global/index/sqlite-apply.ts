@@ -1,16 +1,22 @@
 import type { RegionId } from '../model/ids.js';
-import type { CatalogueEntry, FeedRecord, TraceMetadata, Watermark } from '../model/metadata.js';
+import type { CatalogueEntry, FeedRecord, TraceMetadata } from '../model/metadata.js';
 import { DigestChanges } from './digest.js';
 import { joinMetadata } from './join.js';
 import { packRow } from './row-codec.js';
 import { asBuffer, type SqliteConnection } from './sqlite-connection.js';
 import { bigEndian, type TraceRow, unpackTraceRow } from './sqlite-reads.js';
+import type { FeedPosition, ReceivedRecord, VouchedWatermark } from './trace-index.js';
 
 /**
- * Joins feed records into the file in one transaction: records, digests, catalogue, watermarks. All of it or nothing.
+ * Joins feed records into the file in one transaction: records, digests, catalogue, watermarks, positions. All of it or nothing.
  * Returns how many rows were added or changed.
  */
-export function applyTransaction(connection: SqliteConnection, home: RegionId, records: readonly FeedRecord[]): number {
+export function applyTransaction(
+  connection: SqliteConnection,
+  home: RegionId,
+  records: readonly ReceivedRecord[],
+  positions: readonly FeedPosition[],
+): number {
   return inTransaction(connection, () => {
     const digests = new DigestChanges();
     let changed = 0;
@@ -19,9 +25,10 @@ export function applyTransaction(connection: SqliteConnection, home: RegionId, r
     }
     saveDigests(connection, digests);
     for (const { region, catalogue, watermark } of records) {
-      for (const entry of catalogue) saveCatalogueEntry(connection, region, entry);
+      saveCatalogue(connection, region, catalogue);
       if (watermark && connection.watermarks.raise(watermark)) saveWatermark(connection, watermark);
     }
+    for (const position of positions) savePosition(connection, position);
     return changed;
   });
 }
@@ -88,25 +95,41 @@ export function saveDigests(connection: SqliteConnection, changes: DigestChanges
   }
 }
 
-function saveCatalogueEntry(connection: SqliteConnection, region: RegionId, entry: CatalogueEntry): void {
-  connection
-    .sql(
-      `INSERT INTO catalogue (region, service, operation, kind, seen) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT DO UPDATE SET seen = excluded.seen WHERE excluded.seen > seen`,
-    )
-    .run(connection.ensureRegion(region), entry.service, entry.operation, entry.kind, entry.lastSeenMs);
+function saveCatalogue(connection: SqliteConnection, region: RegionId, entries: readonly CatalogueEntry[]): void {
+  if (entries.length === 0) return;
+  const number = connection.ensureRegion(region);
+  let added = 0;
+  for (const { service, operation, kind, lastSeenMs } of entries) {
+    const { changes } = connection
+      .sql('INSERT OR IGNORE INTO catalogue (region, service, operation, kind, seen) VALUES (?, ?, ?, ?, ?)')
+      .run(number, service, operation, kind, lastSeenMs);
+    if (Number(changes) > 0) added++;
+    else {
+      connection
+        .sql(
+          'UPDATE catalogue SET seen = ?1 WHERE region = ?2 AND service = ?3 AND operation = ?4 AND kind = ?5 AND seen < ?1',
+        )
+        .run(lastSeenMs, number, service, operation, kind);
+    }
+  }
+  if (added > 0) connection.sql('UPDATE region SET entries = entries + ? WHERE number = ?').run(added, number);
 }
 
-function saveWatermark(connection: SqliteConnection, watermark: Watermark): void {
-  const { partition, partitionCount } = watermark;
-  const region = connection.ensureRegion(watermark.region);
-  connection.sql('INSERT OR IGNORE INTO parts (region, parts) VALUES (?, ?)').run(region, partitionCount);
-  // The highest one counts, which may be an earlier one: then only the partition count was news.
-  const nano = bigEndian(watermark.watermarkUnixNano);
+/** Writes the watermark that is kept, which may be an earlier one: then only the partition count was news. */
+function saveWatermark(connection: SqliteConnection, { region, partition, partitionCount }: VouchedWatermark): void {
+  const number = connection.ensureRegion(region);
+  connection.sql('INSERT OR IGNORE INTO parts (region, parts) VALUES (?, ?)').run(number, partitionCount);
+  const kept = connection.watermarks.get(region, partition);
+  if (!kept) return;
+  const vouched = kept.vouchedFromUnixNano === undefined ? null : bigEndian(kept.vouchedFromUnixNano);
   connection
-    .sql(
-      `INSERT INTO watermark (region, part, parts, nano) VALUES (?, ?, ?, ?)
-       ON CONFLICT DO UPDATE SET parts = excluded.parts, nano = excluded.nano WHERE excluded.nano > nano`,
-    )
-    .run(region, partition, partitionCount, nano);
+    .sql('INSERT OR REPLACE INTO watermark (region, part, parts, nano, vouched) VALUES (?, ?, ?, ?, ?)')
+    .run(number, partition, kept.partitionCount, bigEndian(kept.watermarkUnixNano), vouched);
+}
+
+function savePosition(connection: SqliteConnection, position: FeedPosition): void {
+  const { topic, partition, nextOffset, vouchedFromUnixNano } = position;
+  connection
+    .sql('INSERT OR REPLACE INTO position (topic, part, next, vouched) VALUES (?, ?, ?, ?)')
+    .run(topic, partition, nextOffset, bigEndian(vouchedFromUnixNano));
 }

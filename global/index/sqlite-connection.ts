@@ -1,9 +1,9 @@
 import type { DatabaseSyncInstance, StatementSyncInstance } from '@photostructure/sqlite';
 import type { RegionId } from '../model/ids.js';
-import type { Watermark } from '../model/metadata.js';
 import { MeridianError } from '../runtime/errors.js';
 import { SqliteDictionary } from './sqlite-dictionary.js';
 import { asUnavailable, fileIdentity, openForReading } from './sqlite-schema.js';
+import type { VouchedWatermark } from './trace-index.js';
 import { Watermarks } from './watermarks.js';
 
 /** Region numbers are one byte of each row's key. */
@@ -69,17 +69,18 @@ export class SqliteConnection {
     for (const row of this.sql('SELECT region, parts FROM parts').all() as { region: number; parts: number }[]) {
       this.watermarks.knowCount(this.regionName(row.region), row.parts);
     }
-    for (const row of this.sql('SELECT region, part, parts, nano FROM watermark').all() as WatermarkRow[]) {
+    for (const row of this.sql('SELECT region, part, parts, nano, vouched FROM watermark').all() as WatermarkRow[]) {
       this.watermarks.raise(this.#watermarkOf(row));
     }
   }
 
-  #watermarkOf(row: WatermarkRow): Watermark {
+  #watermarkOf(row: WatermarkRow): VouchedWatermark {
     return {
       region: this.regionName(row.region),
       partition: row.part,
       partitionCount: row.parts,
       watermarkUnixNano: asBuffer(row.nano).readBigUInt64BE(0),
+      ...(row.vouched ? { vouchedFromUnixNano: asBuffer(row.vouched).readBigUInt64BE(0) } : {}),
     };
   }
 
@@ -123,6 +124,7 @@ interface WatermarkRow {
   part: number;
   parts: number;
   nano: Uint8Array;
+  vouched: Uint8Array | null;
 }
 
 /** The same bytes as a Buffer. */

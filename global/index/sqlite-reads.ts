@@ -1,11 +1,20 @@
 import type { RegionId, TraceId } from '../model/ids.js';
-import type { CatalogueEntry, TraceMetadata, Watermark } from '../model/metadata.js';
+import type { CatalogueEntry, TraceMetadata } from '../model/metadata.js';
 import { MeridianError } from '../runtime/errors.js';
 import { bucketRange } from './digest.js';
 import { BUCKET_PAGE_MAX, LOCATE_MAX } from './index-limits.js';
 import { unpackRow } from './row-codec.js';
 import { asBuffer, type ConnectionSource, type SqliteConnection } from './sqlite-connection.js';
-import type { CatalogueReader, IndexDigest, IndexDigests, TraceIndexReader, TraceLocation } from './trace-index.js';
+import type {
+  CatalogueReader,
+  FeedPosition,
+  FeedPositions,
+  IndexDigest,
+  IndexDigests,
+  TraceIndexReader,
+  TraceLocation,
+  VouchedWatermark,
+} from './trace-index.js';
 
 const ID_BYTES = 16;
 const SELECT_TRACE = 'SELECT id, value FROM trace WHERE id >= ? AND id < ?';
@@ -41,7 +50,7 @@ export function otherWork(): Promise<void> {
 }
 
 /** The reading faces of the SQLite index, over a writer's or a reader's connection. */
-export class SqliteIndexReads implements TraceIndexReader, CatalogueReader, IndexDigests {
+export class SqliteIndexReads implements TraceIndexReader, FeedPositions, CatalogueReader, IndexDigests {
   constructor(protected readonly source: ConnectionSource) {}
 
   async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
@@ -63,8 +72,19 @@ export class SqliteIndexReads implements TraceIndexReader, CatalogueReader, Inde
     return { traceId, records, watermarks: connection.watermarks.ofTrace(id) };
   }
 
-  async watermarks(): Promise<readonly Watermark[]> {
+  async watermarks(): Promise<readonly VouchedWatermark[]> {
     return this.source.use('index watermarks', (connection) => connection.snapshot(() => connection.watermarks.all()));
+  }
+
+  async feedPosition(topic: string, partition: number): Promise<FeedPosition | null> {
+    return this.source.use('index position', (connection) => {
+      const row = connection
+        .sql('SELECT next, vouched FROM position WHERE topic = ? AND part = ?')
+        .get(topic, partition) as { next: number; vouched: Uint8Array } | undefined;
+      if (!row) return null;
+      const vouchedFromUnixNano = asBuffer(row.vouched).readBigUInt64BE(0);
+      return { topic, partition, nextOffset: row.next, vouchedFromUnixNano };
+    });
   }
 
   async catalogue(regions?: readonly RegionId[]): Promise<readonly (CatalogueEntry & { readonly region: RegionId })[]> {
@@ -84,6 +104,13 @@ export class SqliteIndexReads implements TraceIndexReader, CatalogueReader, Inde
         return found;
       }),
     );
+  }
+
+  async catalogueTotals(): Promise<ReadonlyMap<RegionId, number>> {
+    return this.source.use('index catalogue totals', (connection) => {
+      const rows = connection.sql('SELECT name, entries FROM region ORDER BY name').all() as RegionTotal[];
+      return new Map(rows.map(({ name, entries }) => [name as RegionId, entries]));
+    });
   }
 
   async digests(region: RegionId): Promise<readonly IndexDigest[]> {
@@ -153,6 +180,11 @@ interface CatalogueRow {
   operation: string;
   kind: number;
   seen: number;
+}
+
+interface RegionTotal {
+  name: string;
+  entries: number;
 }
 
 interface DigestRow {

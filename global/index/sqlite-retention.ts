@@ -1,6 +1,7 @@
 import type { RegionId, TraceId } from '../model/ids.js';
 import { unixNanoToMs } from '../model/time.js';
 import { DigestChanges } from './digest.js';
+import { CATALOGUE_MARGIN_MS } from './index-limits.js';
 import { unpackRow } from './row-codec.js';
 import { inTransaction, saveDigests } from './sqlite-apply.js';
 import { asBuffer, type ConnectionSource, type SqliteConnection } from './sqlite-connection.js';
@@ -14,7 +15,7 @@ export interface SweepState {
 }
 
 /**
- * Removes the traces all of whose records, of whatever region, ended before the time; and catalogue entries last seen before it. A
+ * Removes the traces all of whose records, of whatever region, ended before the time; and catalogue entries last seen more than `CATALOGUE_MARGIN_MS` before it. A
  * trace goes whole: a record that is missing beside one that stands would read as proof of absence. Walks the table in
  * short transactions. Returns the rows removed.
  */
@@ -46,7 +47,7 @@ export async function expireTraces(
     await otherWork();
   }
   source.use('index expire', (connection) => {
-    connection.sql('DELETE FROM catalogue WHERE seen < ?').run(unixNanoToMs(beforeUnixNano));
+    connection.sql('DELETE FROM catalogue WHERE seen < ?').run(unixNanoToMs(beforeUnixNano) - CATALOGUE_MARGIN_MS);
     if (!sweep) return;
     inTransaction(connection, () => {
       const left = connection.names.endSweep(used.names) + connection.blocks.endSweep(used.blocks);
@@ -108,7 +109,7 @@ function markUsed(
 /** Empties the file; numbers of texts go on from where they were. */
 export function clearAll(connection: SqliteConnection): void {
   inTransaction(connection, () => {
-    for (const table of ['trace', 'name', 'block', 'digest', 'watermark', 'parts', 'catalogue', 'region']) {
+    for (const table of ['trace', 'name', 'block', 'digest', 'watermark', 'parts', 'position', 'catalogue', 'region']) {
       connection.sql(`DELETE FROM ${table}`).run();
     }
   });

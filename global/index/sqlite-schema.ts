@@ -4,7 +4,7 @@ import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite'
 import { MeridianError, messageOf } from '../runtime/errors.js';
 
 /** Layout of the file; another number is another layout. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 /** How long a statement waits for another process's lock. */
 const BUSY_TIMEOUT_MS = 250;
 
@@ -14,20 +14,35 @@ const BUSY_TIMEOUT_MS = 250;
  */
 const SCHEMA = `
 CREATE TABLE trace (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE region (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE region (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, entries INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE name (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL UNIQUE);
 CREATE TABLE block (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL UNIQUE);
 CREATE TABLE digest (region INTEGER, bucket INTEGER, count INTEGER NOT NULL, sum BLOB NOT NULL,
   PRIMARY KEY (region, bucket)) WITHOUT ROWID;
-CREATE TABLE watermark (region INTEGER, part INTEGER, parts INTEGER NOT NULL, nano BLOB NOT NULL,
+CREATE TABLE watermark (region INTEGER, part INTEGER, parts INTEGER NOT NULL, nano BLOB NOT NULL, vouched BLOB,
   PRIMARY KEY (region, part)) WITHOUT ROWID;
 CREATE TABLE parts (region INTEGER, parts INTEGER, PRIMARY KEY (region, parts)) WITHOUT ROWID;
+CREATE TABLE position (topic TEXT, part INTEGER, next INTEGER NOT NULL, vouched BLOB NOT NULL,
+  PRIMARY KEY (topic, part)) WITHOUT ROWID;
 CREATE TABLE catalogue (region INTEGER, service TEXT, operation TEXT, kind INTEGER, seen INTEGER NOT NULL,
   PRIMARY KEY (region, service, operation, kind)) WITHOUT ROWID;
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
-/** Opens for writing, making the file where it is missing. Throws `unavailable` or `unknown-version`. */
+/*
+ * Version 1 did not know how its feeds were received: its watermarks vouch for nothing until a feed's next record, and then from there on. A replay
+ * from the earliest record vouches for what the log still holds.
+ */
+const FROM_VERSION_1 = `
+ALTER TABLE watermark ADD COLUMN vouched BLOB;
+ALTER TABLE region ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;
+UPDATE region SET entries = (SELECT count(*) FROM catalogue WHERE catalogue.region = region.number);
+CREATE TABLE position (topic TEXT, part INTEGER, next INTEGER NOT NULL, vouched BLOB NOT NULL,
+  PRIMARY KEY (topic, part)) WITHOUT ROWID;
+PRAGMA user_version = 2;
+`;
+
+/** Opens for writing, making the file where it is missing, and the layout new where it is an older one. Throws `unavailable` or `unknown-version`. */
 export function openForWriting(file: string): DatabaseSyncInstance {
   let database: DatabaseSyncInstance | null = null;
   try {
@@ -36,6 +51,7 @@ export function openForWriting(file: string): DatabaseSyncInstance {
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;');
     const version = versionOf(database);
     if (version === 0) database.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`);
+    else if (version === 1) database.exec(`BEGIN IMMEDIATE; ${FROM_VERSION_1} COMMIT;`);
     else checkVersion(version, file);
     return database;
   } catch (error) {
@@ -50,7 +66,7 @@ export interface OpenedFile {
   readonly identity: string;
 }
 
-/** Opens for reading only. Throws `unavailable` where the file is not there yet (or not finished), `unknown-version`. */
+/** Opens for reading only. Throws `unavailable` where the file is not there yet (or not finished, or still of an older layout), `unknown-version`. */
 export function openForReading(file: string): OpenedFile {
   let database: DatabaseSyncInstance | null = null;
   try {
@@ -59,7 +75,7 @@ export function openForReading(file: string): OpenedFile {
     database = new DatabaseSync(file, { readOnly: true, timeout: BUSY_TIMEOUT_MS });
     database.exec('PRAGMA cache_size = -32768;');
     const version = versionOf(database);
-    if (version === 0) throw new Error('its writer has not laid it out yet');
+    if (version < SCHEMA_VERSION) throw new Error('its writer has not laid it out yet');
     checkVersion(version, file);
     return { database, identity };
   } catch (error) {

@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from '@photostructure/sqlite';
@@ -10,15 +10,8 @@ import { ManualClock } from '../runtime/clock.js';
 import { silentLogger } from '../runtime/logger.js';
 import { REGIONS_MAX } from './sqlite-connection.js';
 import { openSqliteTraceIndex, PENDING_APPLIES_MAX } from './sqlite-trace-index.js';
-import {
-  contractRecord,
-  contractTrace,
-  contractTraceId,
-  EU,
-  HOME,
-  traceIndexContract,
-  WEST,
-} from './trace-index.contract.js';
+import { HOME, traceIndexContract } from './trace-index.contract.js';
+import { contractRecord, contractTrace, contractTraceId, EU, WEST } from './trace-index-records.testing.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'meridian-index-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -37,20 +30,43 @@ function open(file: string, readOnly = false) {
   });
 }
 
+/** What the first layout's tables were, with a region, its watermark and two operations. */
+const VERSION_1 = `
+PRAGMA journal_mode = WAL;
+CREATE TABLE trace (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE region (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE name (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL UNIQUE);
+CREATE TABLE block (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL UNIQUE);
+CREATE TABLE digest (region INTEGER, bucket INTEGER, count INTEGER NOT NULL, sum BLOB NOT NULL,
+  PRIMARY KEY (region, bucket)) WITHOUT ROWID;
+CREATE TABLE watermark (region INTEGER, part INTEGER, parts INTEGER NOT NULL, nano BLOB NOT NULL,
+  PRIMARY KEY (region, part)) WITHOUT ROWID;
+CREATE TABLE parts (region INTEGER, parts INTEGER, PRIMARY KEY (region, parts)) WITHOUT ROWID;
+CREATE TABLE catalogue (region INTEGER, service TEXT, operation TEXT, kind INTEGER, seen INTEGER NOT NULL,
+  PRIMARY KEY (region, service, operation, kind)) WITHOUT ROWID;
+INSERT INTO region VALUES (1, '${WEST}');
+INSERT INTO parts VALUES (1, 1);
+INSERT INTO watermark VALUES (1, 0, 1, x'0000000000000005');
+INSERT INTO catalogue VALUES (1, 'a', 'x', 1, 9), (1, 'a', 'y', 1, 9);
+PRAGMA user_version = 1;
+`;
+
 traceIndexContract('sqlite', () => open(newFile()));
 
 describe('sqlite index', () => {
   test('what was applied survives closing and opening, numbering goes on', async () => {
     const file = newFile();
     const first = await open(file);
-    const mark = { region: WEST, partition: 1, partitionCount: 2, watermarkUnixNano: 77n };
-    await first.apply([contractRecord(WEST, [contractTrace(1, WEST)], { watermark: mark })]);
+    const mark = { region: WEST, partition: 1, partitionCount: 2, watermarkUnixNano: 77n, vouchedFromUnixNano: 7n };
+    const position = { topic: 't', partition: 0, nextOffset: 9, vouchedFromUnixNano: 7n };
+    await first.apply([contractRecord(WEST, [contractTrace(1, WEST)], { watermark: mark })], position);
     await first.close();
     const second = await open(file);
     await second.apply([contractRecord(EU, [contractTrace(1, EU)]), contractRecord(WEST, [contractTrace(1, WEST)])]);
     const [found] = await second.locate([contractTraceId(1)]);
     expect(found!.records).toEqual([contractTrace(1, EU), contractTrace(1, WEST)]);
     expect(await second.watermarks()).toEqual([mark]);
+    expect(await second.feedPosition('t', 0)).toEqual(position);
     await second.close();
   });
 
@@ -107,11 +123,31 @@ describe('sqlite index', () => {
     await reader.close();
   });
 
+  test('a layout of version 1 is made new: it vouches for nothing, until the next watermark does', async () => {
+    const file = newFile();
+    mkdirSync(dirname(file), { recursive: true });
+    const old = new DatabaseSync(file);
+    old.exec(VERSION_1);
+    old.close();
+    const reader = await open(file, true);
+    await expect(reader.watermarks()).rejects.toMatchObject({ code: 'unavailable' });
+    const writer = await open(file);
+    const mark = { region: WEST, partition: 0, partitionCount: 1, watermarkUnixNano: 5n };
+    expect(await reader.watermarks()).toEqual([mark]);
+    expect((await reader.watermarks())[0]).not.toHaveProperty('vouchedFromUnixNano');
+    expect(await writer.feedPosition('t', 0)).toBeNull();
+    expect((await writer.catalogueTotals()).get(WEST)).toBe(2);
+    const next = { ...mark, watermarkUnixNano: 6n, vouchedFromUnixNano: 3n };
+    await writer.apply([contractRecord(WEST, [], { watermark: next })]);
+    expect(await reader.watermarks()).toEqual([next]);
+    await Promise.all([reader.close(), writer.close()]);
+  });
+
   test('a layout of another version is not touched', async () => {
     const file = newFile();
     await (await open(file)).close();
     const database = new DatabaseSync(file);
-    database.exec('PRAGMA user_version = 2');
+    database.exec('PRAGMA user_version = 3');
     database.close();
     await expect(open(file)).rejects.toMatchObject({ code: 'unknown-version' });
     const reader = await open(file, true);

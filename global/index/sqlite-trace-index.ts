@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import type { Registry } from 'prom-client';
 import type { RegionId, TraceId } from '../model/ids.js';
-import type { FeedRecord } from '../model/metadata.js';
 import type { Clock } from '../runtime/clock.js';
 import { MeridianError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
@@ -11,7 +10,7 @@ import { type ConnectionSource, ReadOnlySource, SqliteConnection, WritableSource
 import { SqliteIndexReads } from './sqlite-reads.js';
 import { clearAll, expireTraces, type SweepState } from './sqlite-retention.js';
 import { openForWriting } from './sqlite-schema.js';
-import type { TraceIndex, TraceLocation } from './trace-index.js';
+import type { FeedPosition, ReceivedRecord, TraceIndex, TraceLocation } from './trace-index.js';
 
 /** A transaction takes further calls of `apply` up to this many traces: it holds the event loop while it runs. */
 export const TRACES_PER_TRANSACTION_MAX = 1000;
@@ -62,7 +61,7 @@ class ReadOnlyIndex extends SqliteIndexReads implements TraceIndex {
     return found;
   }
 
-  async apply(_records: readonly FeedRecord[]): Promise<void> {
+  async apply(_records: readonly ReceivedRecord[], _position?: FeedPosition): Promise<void> {
     throw this.#refused('apply');
   }
 
@@ -84,7 +83,8 @@ class ReadOnlyIndex extends SqliteIndexReads implements TraceIndex {
 }
 
 interface PendingApply {
-  readonly records: readonly FeedRecord[];
+  readonly records: readonly ReceivedRecord[];
+  readonly position: FeedPosition | null;
   resolve(): void;
   reject(error: unknown): void;
 }
@@ -104,8 +104,8 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
   }
 
   /** Calls that come together share a transaction, and with it the wait for the disk. */
-  override apply(records: readonly FeedRecord[]): Promise<void> {
-    if (records.length === 0) return Promise.resolve();
+  override apply(records: readonly ReceivedRecord[], position: FeedPosition | null = null): Promise<void> {
+    if (records.length === 0 && !position) return Promise.resolve();
     if (this.#closing) {
       return Promise.reject(new MeridianError('shutting-down', 'index apply: the index is closed', 'later'));
     }
@@ -115,7 +115,7 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
       );
     }
     return new Promise((resolve, reject) => {
-      this.#pending.push({ records, resolve, reject });
+      this.#pending.push({ records, position, resolve, reject });
       this.#draining ??= this.#drain();
     });
   }
@@ -130,7 +130,8 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
 
   /** One transaction of what waits: whole calls in order, up to the limit but at least one. */
   #commitSome(): void {
-    const records: FeedRecord[] = [];
+    const records: ReceivedRecord[] = [];
+    const positions: FeedPosition[] = [];
     let traces = 0;
     let calls = 0;
     for (const call of this.#pending) {
@@ -139,12 +140,13 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
       traces += more;
       calls++;
       records.push(...call.records);
+      if (call.position) positions.push(call.position);
     }
     const taken = this.#pending.splice(0, calls);
     const begun = this.options.clock.monotonicMs();
     try {
       const changed = this.writable.use('index apply', (connection) =>
-        applyTransaction(connection, this.options.home, records),
+        applyTransaction(connection, this.options.home, records, positions),
       );
       this.metrics.appliedTraces.inc(traces);
       this.metrics.changedRecords.inc(changed);

@@ -1,43 +1,16 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { tracePartition } from '../log/partition.js';
-import { type RegionId, type TraceId, traceIdBytes } from '../model/ids.js';
-import type { BlockId, FeedRecord, TraceMetadata } from '../model/metadata.js';
+import { type RegionId, traceIdBytes } from '../model/ids.js';
+import type { BlockId, TraceMetadata } from '../model/metadata.js';
 import { MeridianError } from '../runtime/errors.js';
-import { BUCKET_MS, bucketOf, hashText, recordHash } from './digest.js';
-import { BUCKET_PAGE_MAX, LOCATE_MAX } from './index-limits.js';
+import { bucketOf, hashText, recordHash } from './digest.js';
+import { BUCKET_PAGE_MAX, CATALOGUE_MARGIN_MS, LOCATE_MAX } from './index-limits.js';
 import { joinMetadata } from './join.js';
 import type { TraceIndex } from './trace-index.js';
+import { contractRecord, contractTrace, contractTraceId, EU, HOUR, T0, WEST } from './trace-index-records.testing.js';
+import { vouchingContract } from './trace-index-vouching.contract.js';
 
 export const HOME = 'us-east-1' as RegionId;
-export const WEST = 'us-west-2' as RegionId;
-export const EU = 'eu-west-1' as RegionId;
-const HOUR = BigInt(BUCKET_MS) * 1_000_000n;
-const T0 = 1_763_697_600_000_000_000n;
-
-export function contractTraceId(number: number): TraceId {
-  // Spread over the whole range, so that ids fall everywhere.
-  const high = Math.imul(number + 1, 0x9e3779b1) >>> 0;
-  return (high.toString(16).padStart(8, '0') + (number + 1).toString(16).padStart(24, '0')) as TraceId;
-}
-
-/** Metadata of trace number `n` in a region, with the fields of `over`. */
-export function contractTrace(n: number, region: RegionId, over: Partial<TraceMetadata> = {}): TraceMetadata {
-  return {
-    traceId: contractTraceId(n),
-    region,
-    startUnixNano: T0 + BigInt(n) * 1_000n,
-    endUnixNano: T0 + BigInt(n) * 1_000n + 5_000_000n,
-    root: { startUnixNano: T0 + BigInt(n) * 1_000n, service: 'gateway', operation: `GET /${n % 3}` },
-    coverage: [{ key: n & 0xffffff, service: 'gateway', spanCount: 3, errorCount: n % 2 }],
-    flags: 1,
-    blocks: [],
-    ...over,
-  };
-}
-
-export function contractRecord(region: RegionId, traces: TraceMetadata[], over: Partial<FeedRecord> = {}): FeedRecord {
-  return { region, traces, watermark: null, catalogue: [], ...over };
-}
 
 /**
  * What every TraceIndex promises. `open` gives an empty index whose home region is HOME; the suite closes it. Nothing here
@@ -178,6 +151,8 @@ export function traceIndexContract(name: string, open: () => Promise<TraceIndex>
       expect(await spoken()).toEqual([T0 + 8n]);
     });
 
+    vouchingContract(fresh);
+
     test('the catalogue keeps the latest sight of each entry per region', async () => {
       const index = await fresh();
       const entry = (operation: string, lastSeenMs: number, kind = 2) => ({
@@ -250,8 +225,9 @@ export function traceIndexContract(name: string, open: () => Promise<TraceIndex>
         contractRecord(WEST, [ended(1, WEST, T0 + 9n), ended(2, WEST, T0 + 10n), ended(3, WEST, T0 + 1n)], {
           watermark: mark,
           catalogue: [
-            { service: 'old', operation: 'x', kind: 1, lastSeenMs: Number(T0 / 1_000_000n) - 1 },
-            { service: 'new', operation: 'x', kind: 1, lastSeenMs: Number(T0 / 1_000_000n) + 1 },
+            { service: 'old', operation: 'x', kind: 1, lastSeenMs: Number(T0 / 1_000_000n) - CATALOGUE_MARGIN_MS - 1 },
+            // An assembler tells of what it sees once an hour: its traces may be younger than this.
+            { service: 'kept', operation: 'x', kind: 1, lastSeenMs: Number(T0 / 1_000_000n) - CATALOGUE_MARGIN_MS },
           ],
         }),
         contractRecord(EU, [ended(1, EU, T0 + 9n), ended(3, EU, T0 + 50n)]),
@@ -262,7 +238,7 @@ export function traceIndexContract(name: string, open: () => Promise<TraceIndex>
       expect(left.map((l) => l.records.map((r) => r.region))).toEqual([[], [WEST], [EU, WEST]]);
       expect((await index.digests(WEST)).map((d) => d.recordCount)).toEqual([2]);
       expect(await index.watermarks()).toEqual([mark]);
-      expect((await index.catalogue()).map((e) => e.service)).toEqual(['new']);
+      expect((await index.catalogue()).map((e) => e.service)).toEqual(['kept']);
     });
 
     test('clear forgets everything and the index goes on', async () => {

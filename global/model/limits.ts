@@ -4,6 +4,9 @@ export const LIMITS = {
   attributesPerSpanMax: 100,
   attributeKeyBytesMax: 256,
   attributeValueBytesMax: 4096,
+  /** A span that starts further ahead of its reception, or further behind it, is flagged as implausible (In7), never dropped. */
+  startAheadMsMax: 10 * 60_000,
+  startBehindMsMax: 7 * 24 * 3_600_000,
   /** Nesting of attribute values (arrays and key-value lists). */
   valueDepthMax: 16,
   eventsPerSpanMax: 1024,

@@ -6,6 +6,9 @@
 export const NANOS_PER_MS = 1_000_000n;
 export const NANOS_PER_SECOND = 1_000_000_000n;
 
+/** The largest 64-bit count: no time and no duration is beyond it. */
+export const UINT64_MAX = (1n << 64n) - 1n;
+
 /** Joins the two unsigned halves of a 64-bit count. */
 export function nanosFromHalves(high: number, low: number): bigint {
   return (BigInt(high) << 32n) | BigInt(low);

@@ -1,6 +1,7 @@
 import { LIMITS } from '../model/limits.js';
 import { MeridianError } from '../runtime/errors.js';
-import { type ProtoReader, WIRE_BYTES, WIRE_FIXED64, WIRE_VARINT } from './proto-reader.js';
+import type { ProtoReader } from './proto-reader.js';
+import { WireType } from './wire.js';
 
 /**
  * OTLP `AnyValue` (opentelemetry-proto v1 `common.proto`) as an object. An int64 is a number where it is exact as one, else a bigint; `empty`
@@ -39,9 +40,9 @@ export function readKeyValue(reader: ProtoReader, end: number, depth = 0): KeyVa
   let key = '';
   let value = EMPTY;
   while (reader.next(end)) {
-    if (reader.field === 1 && reader.wire === WIRE_BYTES) {
+    if (reader.field === 1 && reader.wire === WireType.bytes) {
       key = reader.key(end);
-    } else if (reader.field === 2 && reader.wire === WIRE_BYTES) {
+    } else if (reader.field === 2 && reader.wire === WireType.bytes) {
       value = readAnyValue(reader, reader.enter(end), depth);
     } else {
       reader.skip(end);
@@ -55,13 +56,13 @@ export function readAnyValue(reader: ProtoReader, end: number, depth = 0): AnyVa
   let value = EMPTY;
   while (reader.next(end)) {
     const { field, wire } = reader;
-    if (field === 1 && wire === WIRE_BYTES) value = { type: 'string', value: reader.string(end) };
-    else if (field === 2 && wire === WIRE_VARINT) value = reader.bool(end) ? TRUE : FALSE;
-    else if (field === 3 && wire === WIRE_VARINT) value = { type: 'int', value: reader.int64(end) };
-    else if (field === 4 && wire === WIRE_FIXED64) value = { type: 'double', value: reader.double(end) };
-    else if (field === 5 && wire === WIRE_BYTES) value = readArray(reader, reader.enter(end), depth + 1);
-    else if (field === 6 && wire === WIRE_BYTES) value = readKvlist(reader, reader.enter(end), depth + 1);
-    else if (field === 7 && wire === WIRE_BYTES) value = { type: 'bytes', value: reader.bytes(end) };
+    if (field === 1 && wire === WireType.bytes) value = { type: 'string', value: reader.string(end) };
+    else if (field === 2 && wire === WireType.varint) value = reader.bool(end) ? TRUE : FALSE;
+    else if (field === 3 && wire === WireType.varint) value = { type: 'int', value: reader.int64(end) };
+    else if (field === 4 && wire === WireType.fixed64) value = { type: 'double', value: reader.double(end) };
+    else if (field === 5 && wire === WireType.bytes) value = readArray(reader, reader.enter(end), depth + 1);
+    else if (field === 6 && wire === WireType.bytes) value = readKvlist(reader, reader.enter(end), depth + 1);
+    else if (field === 7 && wire === WireType.bytes) value = { type: 'bytes', value: reader.bytes(end) };
     else reader.skip(end);
   }
   return value;
@@ -71,7 +72,8 @@ function readArray(reader: ProtoReader, end: number, depth: number): AnyValueVie
   checkDepth(depth);
   const values: AnyValueView[] = [];
   while (reader.next(end)) {
-    if (reader.field === 1 && reader.wire === WIRE_BYTES) values.push(readAnyValue(reader, reader.enter(end), depth));
+    if (reader.field === 1 && reader.wire === WireType.bytes)
+      values.push(readAnyValue(reader, reader.enter(end), depth));
     else reader.skip(end);
   }
   return { type: 'array', value: values };
@@ -81,7 +83,8 @@ function readKvlist(reader: ProtoReader, end: number, depth: number): AnyValueVi
   checkDepth(depth);
   const values: KeyValueView[] = [];
   while (reader.next(end)) {
-    if (reader.field === 1 && reader.wire === WIRE_BYTES) values.push(readKeyValue(reader, reader.enter(end), depth));
+    if (reader.field === 1 && reader.wire === WireType.bytes)
+      values.push(readKeyValue(reader, reader.enter(end), depth));
     else reader.skip(end);
   }
   return { type: 'kvlist', value: values };
@@ -102,7 +105,7 @@ export function findValue(attributes: readonly KeyValueView[], key: string): Any
  * For people and their JSON: integers beyond 2^53 become decimal strings, bytes base64, doubles that JSON lacks their names (`NaN`, `Infinity`,
  * `-Infinity`), an empty value null. Not reversible; for that there is OTLP JSON.
  */
-export function plainValue(view: AnyValueView): PlainJson {
+function plainValue(view: AnyValueView): PlainJson {
   switch (view.type) {
     case 'int':
       return typeof view.value === 'bigint' ? view.value.toString() : view.value;
@@ -124,31 +127,4 @@ export function plainRecord(attributes: readonly KeyValueView[]): { [key: string
   const record: { [key: string]: PlainJson } = Object.create(null);
   for (const { key, value } of attributes) record[key] = plainValue(value);
   return record;
-}
-
-/**
- * A text that is equal for equal values and only for these, of whatever type: int 5 and double 5 differ, the order of keys does not count.
- */
-export function canonicalValue(view: AnyValueView): PlainJson {
-  switch (view.type) {
-    case 'int':
-      return { int: String(view.value) };
-    case 'double':
-      return { double: Object.is(view.value, -0) ? '-0' : String(view.value) };
-    case 'bytes':
-      return { bytes: view.value.toString('base64') };
-    case 'array':
-      return { array: view.value.map(canonicalValue) };
-    case 'kvlist':
-      return { kvlist: canonicalAttributes(view.value) };
-    default:
-      return view.value;
-  }
-}
-
-/** Attributes sorted by key (repeated keys keep their order). */
-export function canonicalAttributes(attributes: readonly KeyValueView[]): PlainJson {
-  return attributes
-    .map(({ key, value }): readonly [string, PlainJson] => [key, canonicalValue(value)])
-    .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
 }

@@ -13,15 +13,6 @@ export function writeStringAttribute(writer: ProtoWriter, field: number, key: st
   writer.end(begun);
 }
 
-export function writeIntAttribute(writer: ProtoWriter, field: number, key: string, value: number | bigint): void {
-  const begun = writer.begin(field);
-  writer.stringField(1, key);
-  const any = writer.begin(2);
-  writer.int64Field(3, value);
-  writer.end(any);
-  writer.end(begun);
-}
-
 /**
  * Any JSON value: integers up to 2^53 as int64, other numbers as doubles, null as the empty value, arrays and objects as array and key-value list. Nested
  * deeper than `LIMITS.valueDepthMax`: SpanRejection `invalid`.

@@ -9,15 +9,15 @@ import {
   foundValue,
   valueMatcher,
 } from './attributes.js';
+import { forEachSpan } from './scan.js';
 import {
   attributesArbitrary,
   meridianErrorOf,
   type OfficialAnyValue,
   officialDecode,
   officialEncode,
-} from './official-otlp-for-tests.js';
-import { forEachSpan } from './scan.js';
-import { mangled } from './wire-mangling-for-tests.js';
+} from './testing/official-otlp.js';
+import { mangled } from './testing/wire-mangling.js';
 
 /** Key and value text of each attribute, of a span and of its resource, as the walk gives them. */
 function walked(tracesData: Buffer, of: 'span' | 'resource'): [string, string | null][] {

@@ -158,13 +158,9 @@ function isWrongWireType(tag: number): boolean {
   return number < SPAN_WIRE_TYPES.length && SPAN_WIRE_TYPES[number] !== (tag & 7);
 }
 
-/** Starts further ahead of the receiver's clock, or further behind it, than these are flagged as implausible (In7), never dropped. */
-export const IMPLAUSIBLE_FUTURE_MS = 3_600_000;
-export const IMPLAUSIBLE_PAST_MS = 7 * 24 * 3_600_000;
-
 /** Whether a span's start (unsigned halves of Unix nanoseconds) is implausible at `nowMs`. */
 export function isImplausibleStart(startHigh: number, startLow: number, nowMs: number): boolean {
-  // A float is exact to a quarter of a microsecond here, which is plenty for a judgement in hours.
+  // A float is exact to a quarter of a microsecond here, which is plenty for a judgement in minutes.
   const startMs = (startHigh * 4_294_967_296 + startLow) / 1e6;
-  return startMs > nowMs + IMPLAUSIBLE_FUTURE_MS || startMs < nowMs - IMPLAUSIBLE_PAST_MS;
+  return startMs > nowMs + LIMITS.startAheadMsMax || startMs < nowMs - LIMITS.startBehindMsMax;
 }

@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { LIMITS } from '../model/limits.js';
 import { MeridianError, messageOf } from '../runtime/errors.js';
 import type { ProtoWriter } from './proto-writer.js';
+import type { RejectedSpan } from './verdict.js';
 
 /**
  * What every conversion at the edge makes of a request's body: `(body: Buffer) => Conversion`. The body stays the caller's and is
@@ -11,16 +12,9 @@ export interface Conversion {
   /** OTLP `TracesData`, the spans in the request's order; empty where none is left. Owned by the caller. */
   readonly tracesData: Buffer;
   /** Spans that could not be converted, by their place in the request (from 0, in the request's order), ascending. */
-  readonly rejected: RejectedSpan[];
+  readonly rejected: readonly RejectedSpan[];
   /** Spans in `tracesData`. */
   readonly spanCount: number;
-}
-
-export interface RejectedSpan {
-  readonly index: number;
-  /** `malformed` or `invalid`, as in MeridianError. */
-  readonly code: string;
-  readonly message: string;
 }
 
 /**

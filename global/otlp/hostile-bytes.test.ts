@@ -2,14 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { attributeValueText, forEachAttribute } from './attributes.js';
 import { dedupeSpans, spanCountOf } from './join.js';
-import { hostileBytes, meridianErrorOf, officialEncode } from './official-otlp-for-tests.js';
 import { prepareBatch } from './prepare.js';
 import { createRedactor, DROP_KEYS_DEFAULT, MASK_KEYS_DEFAULT } from './redact.js';
 import { PATTERN_NAMES } from './redact-text.js';
 import { forEachSpan } from './scan.js';
 import { splitByTrace } from './split.js';
+import { hostileBytes, meridianErrorOf, officialEncode } from './testing/official-otlp.js';
+import { rowsOf } from './testing/rows.js';
+import { countingBuffer } from './testing/wire-mangling.js';
 import { encodeBytesField } from './wire.js';
-import { countingBuffer, rowsOf } from './wire-mangling-for-tests.js';
 
 const redactor = createRedactor({
   dropKeys: DROP_KEYS_DEFAULT,

@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../model/limits.js';
 import { JAEGER_TAGS_PER_LIST_MAX } from './jaeger-model.js';
 import { readJaegerThrift } from './jaeger-thrift.js';
-import { meridianErrorOf } from './official-otlp-for-tests.js';
 import { readSpanViews, type SpanView } from './span-view.js';
-import { batchOf, PROTOCOLS, SPAN, type TestSpan, type TestTag, thriftBatch } from './thrift-batch-for-tests.js';
+import { meridianErrorOf } from './testing/official-otlp.js';
+import { batchOf, PROTOCOLS, SPAN, type TestSpan, type TestTag, thriftBatch } from './testing/thrift-batch.js';
 
 /** The span as both protocols give it. */
 function converted(span: Partial<TestSpan>): SpanView {

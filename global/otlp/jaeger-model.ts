@@ -53,7 +53,7 @@ export interface JaegerProcess {
 
 /** Tags of one list, and of all lists of a span; beyond it the span is read over and rejected. */
 export const JAEGER_TAGS_PER_LIST_MAX = 1024;
-export const JAEGER_TAGS_PER_SPAN_MAX = 65_536;
+const JAEGER_TAGS_PER_SPAN_MAX = 65_536;
 
 class TagBudget {
   private left = JAEGER_TAGS_PER_SPAN_MAX;

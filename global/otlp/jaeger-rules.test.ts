@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { findValue, plainRecord } from './any-value.js';
 import { readJaegerThrift } from './jaeger-thrift.js';
 import { readSpanViews, type SpanView } from './span-view.js';
-import { batchOf, PROTOCOLS, SPAN, type TestSpan, type TestTag, thriftBatch } from './thrift-batch-for-tests.js';
+import { batchOf, PROTOCOLS, SPAN, type TestSpan, type TestTag, thriftBatch } from './testing/thrift-batch.js';
 
 /** The span as both protocols give it. */
 function converted(span: Partial<TestSpan>): SpanView {

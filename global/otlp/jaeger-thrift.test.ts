@@ -2,11 +2,11 @@ import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { findValue, plainRecord } from './any-value.js';
-import { catchBody } from './body-catcher-for-tests.js';
 import { readJaegerThrift, thriftProtocolOf } from './jaeger-thrift.js';
-import { hostileBytes, meridianErrorOf, officialDecode } from './official-otlp-for-tests.js';
 import { readSpanViews } from './span-view.js';
-import { batchOf, PROTOCOLS, SPAN, type TestBatch, type TestTag, thriftBatch } from './thrift-batch-for-tests.js';
+import { catchBody } from './testing/body-catcher.js';
+import { hostileBytes, meridianErrorOf, officialDecode } from './testing/official-otlp.js';
+import { batchOf, PROTOCOLS, SPAN, type TestBatch, type TestTag, thriftBatch } from './testing/thrift-batch.js';
 
 const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;

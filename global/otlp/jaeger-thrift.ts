@@ -1,3 +1,4 @@
+import { UINT64_MAX } from '../model/time.js';
 import { MeridianError } from '../runtime/errors.js';
 import { type Conversion, checkBodySize, rejectWhole, ScopeRuns, SpanRejection, SpanTally } from './conversion.js';
 import {
@@ -195,8 +196,6 @@ function idBytes(...parts: bigint[]): Buffer {
   });
   return bytes;
 }
-
-const UINT64_MAX = 0xffff_ffff_ffff_ffffn;
 
 function microsToNano(micros: bigint, what: string): bigint {
   const nano = micros * 1000n;

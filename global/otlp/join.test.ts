@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { dedupeSpans, joinTracesData, spanCountOf } from './join.js';
-import { meridianErrorOf, officialEncode, tracesDataArbitrary } from './official-otlp-for-tests.js';
-import { mangled, rowsOf, rowText, rowTexts } from './wire-mangling-for-tests.js';
+import { meridianErrorOf, officialEncode, tracesDataArbitrary } from './testing/official-otlp.js';
+import { rowsOf, rowText, rowTexts } from './testing/rows.js';
+import { mangled } from './testing/wire-mangling.js';
 
 const bytes = fc.tuple(tracesDataArbitrary, fc.nat()).map(([data, seed]) => mangled(officialEncode(data), seed));
 const traceId = Buffer.alloc(16, 1);

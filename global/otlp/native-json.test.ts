@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../model/limits.js';
 import { plainRecord } from './any-value.js';
 import { readNativeJson } from './native-json.js';
-import { hostileBytes, meridianErrorOf, officialDecode } from './official-otlp-for-tests.js';
 import { readSpanViews, type SpanView } from './span-view.js';
+import { hostileBytes, meridianErrorOf, officialDecode } from './testing/official-otlp.js';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const SPAN = {

@@ -12,7 +12,7 @@ import {
   SpanTally,
 } from './conversion.js';
 import { ProtoWriter } from './proto-writer.js';
-import { StatusCode } from './span-ref.js';
+import { SPAN_KIND_NAMES, StatusCode } from './span-ref.js';
 
 const WHAT = 'native spans';
 
@@ -80,14 +80,16 @@ function writeSpan(writer: ProtoWriter, span: JsonObject): void {
   writeStatus(writer, span.status, tags);
 }
 
-const KIND_NAMES = ['unspecified', 'internal', 'server', 'client', 'producer', 'consumer'];
-
 /** A name of OpenTelemetry's, in either case and with or without `SPAN_KIND_`, or OTLP's number. */
 function kindOf(kind: unknown): number {
   if (kind === undefined || kind === null || kind === '') return 0;
   if (typeof kind !== 'string' && typeof kind !== 'number') throw new SpanRejection('malformed', 'kind is no string');
-  const index = typeof kind === 'number' ? kind : KIND_NAMES.indexOf(kind.toLowerCase().replace(/^span_kind_/, ''));
-  if (KIND_NAMES[index] === undefined) throw new SpanRejection('invalid', `kind is none of ${KIND_NAMES.join(', ')}`);
+  const name = String(kind)
+    .toLowerCase()
+    .replace(/^span_kind_/, '');
+  const index = typeof kind === 'number' ? kind : SPAN_KIND_NAMES.findIndex((known) => known === name);
+  if (SPAN_KIND_NAMES[index] === undefined)
+    throw new SpanRejection('invalid', `kind is none of ${SPAN_KIND_NAMES.join(', ')}`);
   return index;
 }
 

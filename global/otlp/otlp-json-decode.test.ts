@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { hexOf, officialDecode, officialSpans } from './official-otlp-for-tests.js';
 import { readOtlpJson } from './otlp-json-decode.js';
 import { quoteLongIntegers } from './otlp-json-fields.js';
+import { hexOf, officialDecode, officialSpans } from './testing/official-otlp.js';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const SPAN_ID = 'b7ad6b7169203331';

@@ -19,6 +19,8 @@ import {
 } from './otlp-json-fields.js';
 import { writeJsonAttributes } from './otlp-json-values.js';
 import { ProtoWriter } from './proto-writer.js';
+import { SPAN_KIND_NAMES } from './span-ref.js';
+import { isZero } from './wire.js';
 
 const WHAT = 'OTLP JSON';
 
@@ -86,14 +88,7 @@ function writeScopeSpans(writer: ProtoWriter, scopeSpans: JsonObject, tally: Spa
   writer.end(begun);
 }
 
-const KIND_NAMES = new Map([
-  ['SPAN_KIND_UNSPECIFIED', 0],
-  ['SPAN_KIND_INTERNAL', 1],
-  ['SPAN_KIND_SERVER', 2],
-  ['SPAN_KIND_CLIENT', 3],
-  ['SPAN_KIND_PRODUCER', 4],
-  ['SPAN_KIND_CONSUMER', 5],
-]);
+const KIND_NAMES = new Map(SPAN_KIND_NAMES.map((name, kind) => [`SPAN_KIND_${name.toUpperCase()}`, kind]));
 const STATUS_NAMES = new Map([
   ['STATUS_CODE_UNSET', 0],
   ['STATUS_CODE_OK', 1],
@@ -106,18 +101,18 @@ function writeSpan(writer: ProtoWriter, span: JsonObject): void {
   if (traceId.length !== 16 && traceId.length !== 8) {
     throw new SpanRejection('invalid', `traceId has ${traceId.length} bytes instead of 16`);
   }
-  if (isZero(traceId)) throw new SpanRejection('invalid', 'traceId is all zero');
+  if (isZero(traceId, 0, traceId.length)) throw new SpanRejection('invalid', 'traceId is all zero');
   writer.bytesField(1, traceId.length === 16 ? traceId : Buffer.concat([Buffer.alloc(8), traceId]));
   const spanId = hexOf(jsonField(span, 'spanId', 'span_id'), 'spanId');
   if (spanId.length !== 8) throw new SpanRejection('invalid', `spanId has ${spanId.length} bytes instead of 8`);
-  if (isZero(spanId)) throw new SpanRejection('invalid', 'spanId is all zero');
+  if (isZero(spanId, 0, spanId.length)) throw new SpanRejection('invalid', 'spanId is all zero');
   writer.bytesField(2, spanId);
   writeString(writer, 3, span, 'traceState', 'trace_state');
   const parent = hexOf(jsonField(span, 'parentSpanId', 'parent_span_id'), 'parentSpanId');
   if (parent.length !== 0 && parent.length !== 8) {
     throw new SpanRejection('invalid', `parentSpanId has ${parent.length} bytes instead of 8`);
   }
-  if (!isZero(parent)) writer.bytesField(4, parent);
+  if (!isZero(parent, 0, parent.length)) writer.bytesField(4, parent);
   writeString(writer, 5, span, 'name', 'name');
   const kind = enumOf(jsonField(span, 'kind', 'kind'), KIND_NAMES, 'kind');
   if (kind !== 0) writer.int64Field(6, kind);
@@ -184,9 +179,4 @@ function writeUint32(writer: ProtoWriter, field: number, from: JsonObject, camel
 function messageOf(value: unknown, name: string): JsonObject {
   if (isJsonObject(value)) return value;
   throw new SpanRejection('malformed', `${name} holds something that is no object`);
-}
-
-function isZero(id: Buffer): boolean {
-  for (const byte of id) if (byte !== 0) return false;
-  return true;
 }

@@ -1,6 +1,8 @@
 import { JsonTraceSerializer, ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { readOtlpJson } from './otlp-json-decode.js';
+import { encodeOtlpJson, JSON_CHUNK_CHARACTERS } from './otlp-json-encode.js';
 import {
   meridianErrorOf,
   normalized,
@@ -8,10 +10,8 @@ import {
   officialEncode,
   officialSpans,
   tracesDataArbitrary,
-} from './official-otlp-for-tests.js';
-import { readOtlpJson } from './otlp-json-decode.js';
-import { encodeOtlpJson, JSON_CHUNK_CHARACTERS } from './otlp-json-encode.js';
-import { sdkSpans } from './sdk-spans-for-tests.js';
+} from './testing/official-otlp.js';
+import { sdkSpans } from './testing/sdk-spans.js';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const SPAN_ID = 'b7ad6b7169203331';

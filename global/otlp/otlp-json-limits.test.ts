@@ -3,6 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../model/limits.js';
 import { JSON_CONTAINERS_MAX } from './conversion.js';
+import { readOtlpJson } from './otlp-json-decode.js';
+import { encodeOtlpJson } from './otlp-json-encode.js';
 import {
   hostileBytes,
   meridianErrorOf,
@@ -10,10 +12,8 @@ import {
   officialEncode,
   officialSpans,
   tracesDataArbitrary,
-} from './official-otlp-for-tests.js';
-import { readOtlpJson } from './otlp-json-decode.js';
-import { encodeOtlpJson } from './otlp-json-encode.js';
-import { sdkSpans } from './sdk-spans-for-tests.js';
+} from './testing/official-otlp.js';
+import { sdkSpans } from './testing/sdk-spans.js';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const SPAN_ID = 'b7ad6b7169203331';

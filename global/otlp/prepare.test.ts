@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../model/limits.js';
-import { IMPLAUSIBLE_FUTURE_MS, IMPLAUSIBLE_PAST_MS } from './check.js';
-import { meridianErrorOf, officialEncode, tracesDataArbitrary } from './official-otlp-for-tests.js';
 import { type PreparedBatch, type PrepareOptions, prepareBatch, REJECTED_NAMED_MAX } from './prepare.js';
 import { createRedactor } from './redact.js';
+import { meridianErrorOf, officialEncode, tracesDataArbitrary } from './testing/official-otlp.js';
+import { type Row, rowsOf, rowText, rowTexts } from './testing/rows.js';
+import { mangled } from './testing/wire-mangling.js';
 import { LONG_VALUE_BYTES_MAX } from './verdict.js';
 import { encodeBytesField } from './wire.js';
-import { mangled, type Row, rowsOf, rowText, rowTexts } from './wire-mangling-for-tests.js';
 
 const redactor = createRedactor({ dropKeys: [], patterns: [], maskKeys: [], maskSecret: Buffer.alloc(0) });
 const PARTITIONS = 3;
@@ -129,7 +129,7 @@ describe('prepareBatch', () => {
         index: 1,
         spanIdHex: '0102030405060708',
         code: 'name',
-        message: 'span 1 (0102030405060708): a name of 4097 bytes, at most 4096',
+        message: 'a name of 4097 bytes, at most 4096',
       },
     ]);
     expect(rowsOf(prepared.partitions[0]!.bytes).map(({ span }) => span.name)).toEqual(['a', 'c']);
@@ -328,7 +328,7 @@ describe('prepareBatch', () => {
     expect(prepared.rejected[0]).toEqual({
       index: 0,
       code: 'span-id',
-      message: 'span 0: span id of 3 bytes, expected 8',
+      message: 'span id of 3 bytes, expected 8',
     });
     expect(prepared.partitions).toEqual([]);
   });
@@ -338,10 +338,10 @@ describe('prepareBatch', () => {
     const nano = (ms: number): string => `${ms}000000`;
     const starts = [
       nowMs,
-      nowMs + IMPLAUSIBLE_FUTURE_MS,
-      nowMs + IMPLAUSIBLE_FUTURE_MS + 1,
-      nowMs - IMPLAUSIBLE_PAST_MS,
-      nowMs - IMPLAUSIBLE_PAST_MS - 1,
+      nowMs + LIMITS.startAheadMsMax,
+      nowMs + LIMITS.startAheadMsMax + 1,
+      nowMs - LIMITS.startBehindMsMax,
+      nowMs - LIMITS.startBehindMsMax - 1,
     ];
     const body = spansOf(...starts.map((ms) => ({ startTimeUnixNano: nano(ms) })), {});
     expect(prepare(body, { nowMs })).toMatchObject({ acceptedCount: 6, implausibleTimeCount: 3 });

@@ -14,7 +14,7 @@ import type { Redactor } from './redact.js';
 import { headerOf, Regrouping } from './regroup.js';
 import { Tag } from './scan.js';
 import { AsciiScan } from './utf8.js';
-import { describeVerdict, findings, Verdict } from './verdict.js';
+import { describeVerdict, findings, type RejectedSpan, Verdict } from './verdict.js';
 import { cursor, encodeBytesField, readLengthEnd, readTag, skipValue } from './wire.js';
 
 export interface PrepareOptions {
@@ -53,16 +53,7 @@ export interface PreparedPartition {
   readonly spanCount: number;
 }
 
-export interface RejectedSpan {
-  /** Place among all spans of the batch, from 0. */
-  readonly index: number;
-  /** Where it has one of 8 bytes. */
-  readonly spanIdHex?: string;
-  readonly code: string;
-  readonly message: string;
-}
-
-/** How many rejected spans an answer names. */
+/** How many rejected spans are kept by name; the others are counted. */
 export const REJECTED_NAMED_MAX = 100;
 
 /**
@@ -265,9 +256,9 @@ class Preparation {
 
   #rejection(index: number, verdict: number, where: string, detail: number): RejectedSpan {
     const { code, message } = describeVerdict(verdict, detail);
-    if (findings.spanIdBytes !== 8) return { index, code, message: `span ${index}: ${where}${message}` };
+    if (findings.spanIdBytes !== 8) return { index, code, message: `${where}${message}` };
     const spanIdHex = this.#body.toString('hex', findings.spanIdAt, findings.spanIdAt + 8);
-    return { index, spanIdHex, code, message: `span ${index} (${spanIdHex}): ${where}${message}` };
+    return { index, spanIdHex, code, message: `${where}${message}` };
   }
 }
 
@@ -295,6 +286,3 @@ function withTraceId(content: Buffer, traceId: Buffer): Buffer {
   parts.push(content.subarray(kept));
   return Buffer.concat(parts);
 }
-
-/** The default of `spanCountMax` where a caller has no reason for another. */
-export const SPAN_COUNT_MAX_DEFAULT = LIMITS.spansPerRequestMax;

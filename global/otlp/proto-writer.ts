@@ -77,15 +77,6 @@ export class ProtoWriter {
     this.at += 8;
   }
 
-  /** The same from its two unsigned halves. */
-  fixed64HalvesField(field: number, high: number, low: number): void {
-    this.ensure(18);
-    this.varint(field * 8 + 1);
-    this.buffer.writeUInt32LE(low >>> 0, this.at);
-    this.buffer.writeUInt32LE(high >>> 0, this.at + 4);
-    this.at += 8;
-  }
-
   /** An unsigned 32-bit integer, wire type 5. */
   fixed32Field(field: number, value: number): void {
     this.ensure(14);
@@ -187,7 +178,7 @@ export class ProtoWriter {
 }
 
 /** What one writer holds at most: a request's inflated body and then some, as conversions add little. */
-export const PROTO_BYTES_MAX = 256 * 1024 * 1024;
+const PROTO_BYTES_MAX = 256 * 1024 * 1024;
 
 /** Bytes that the varint of an unsigned integer below 2^53 takes. */
 export function varintBytes(value: number): number {

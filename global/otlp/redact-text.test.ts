@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PATTERN_NAMES, type PatternName, redactText, Suspects } from './redact-text.js';
-import { redactString } from './redaction-reference-for-tests.js';
-import { bearerArbitrary, cardArbitrary, emailArbitrary, suspiciousText } from './redaction-texts-for-tests.js';
+import { redactString } from './testing/redaction-reference.js';
+import { bearerArbitrary, cardArbitrary, emailArbitrary, suspiciousText } from './testing/redaction-texts.js';
 
 const ALL: ReadonlySet<PatternName> = new Set(PATTERN_NAMES);
 

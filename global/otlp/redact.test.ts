@@ -1,14 +1,15 @@
 import { createHmac } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type OfficialAnyValue, officialDecode, officialEncode } from './official-otlp-for-tests.js';
 import { prepareBatch } from './prepare.js';
 import { createRedactor, DROP_KEYS_DEFAULT, MASK_KEYS_DEFAULT, type RedactorOptions } from './redact.js';
 import { PATTERN_NAMES } from './redact-text.js';
-import { redactRow } from './redaction-reference-for-tests.js';
-import { suspiciousText } from './redaction-texts-for-tests.js';
+import { type OfficialAnyValue, officialDecode, officialEncode } from './testing/official-otlp.js';
+import { redactRow } from './testing/redaction-reference.js';
+import { suspiciousText } from './testing/redaction-texts.js';
+import { rowsOf, rowText } from './testing/rows.js';
+import { mangled } from './testing/wire-mangling.js';
 import { encodeBytesField } from './wire.js';
-import { mangled, rowsOf, rowText } from './wire-mangling-for-tests.js';
 
 const maskSecret = Buffer.from('0123456789abcdef0123456789abcdef');
 const defaults: RedactorOptions = {

@@ -6,8 +6,6 @@ import { type PatternName, redactText, Suspects } from './redact-text.js';
 import { Tag } from './scan.js';
 import { cursor, encodeBytesField, readTag, skipValue, varintSize, writeVarint } from './wire.js';
 
-export type { PatternName } from './redact-text.js';
-
 /** Dropped unless the configuration says otherwise (In4). */
 export const DROP_KEYS_DEFAULT: readonly string[] = ['user.password', 'user.token'];
 /** Masked unless the configuration says otherwise (In4). */

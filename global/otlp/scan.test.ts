@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { nanosFromHalves } from '../model/time.js';
-import { hexOf, meridianErrorOf, officialEncode, tracesDataArbitrary } from './official-otlp-for-tests.js';
 import { forEachSpan } from './scan.js';
 import type { SpanRef } from './span-ref.js';
+import { hexOf, meridianErrorOf, officialEncode, tracesDataArbitrary } from './testing/official-otlp.js';
+import { rowsOf } from './testing/rows.js';
+import { mangled } from './testing/wire-mangling.js';
 import { encodeBytesField } from './wire.js';
-import { mangled, rowsOf } from './wire-mangling-for-tests.js';
 
 const hex = (span: SpanRef, at: number, bytes: number): string => span.buffer.toString('hex', at, at + bytes);
 const nothingFor = (start: number, end: number): boolean => start === end;

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type AnyValueView, findValue, type KeyValueView, plainRecord, VALUE_READ_DEPTH_MAX } from './any-value.js';
+import { ProtoWriter } from './proto-writer.js';
+import { readSpanViews, type SpanView } from './span-view.js';
 import {
   hexOf,
   hostileBytes,
@@ -10,28 +12,7 @@ import {
   officialDecode,
   officialEncode,
   tracesDataArbitrary,
-} from './official-otlp-for-tests.js';
-import { ProtoWriter } from './proto-writer.js';
-import { canonicalSpanJson, readSpanViews, type SpanView } from './span-view.js';
-
-const GOLDEN = Buffer.from(
-  'CogCCh4KGgoMc2VydmljZS5uYW1lEgoKCGNoZWNrb3V0EAES4gEKBgoBcxIBMRLUAQoQq6urq6urq6urq6urq6urqxIIAQEBAQEBAQEaA2E9Yi' +
-    'IIAgICAgICAgIqBnBheSDDvDADOQEAKjb+nJcXQQIAKjb+nJcXShAKAXoSCxiAgICAgICAgIABShsKAWESFioUCgkhAAAAAAAA4D8KAhABCgM6' +
-    'Af9QAloeCQcAAAAAAAAAEgFlGg4KAW0SCTIHCgUKAWsSACADYARqKAoQAwMDAwMDAwMDAwMDAwMDAxIIBAQEBAQEBAQaA2M9ZCgFNQEAAABwBn' +
-    'oGEgJubxgChQEBAQAAGgF0GgFy',
-  'base64',
-);
-const GOLDEN_CANONICAL =
-  '{"traceId":"abababababababababababababababab","spanId":"0101010101010101","parentSpanId":"0202020202' +
-  '020202","traceState":"a=b","flags":257,"name":"pay ü","kind":3,"startUnixNano":"1700000000000000001"' +
-  ',"endUnixNano":"1700000000000000002","attributes":[["a",{"array":[{"double":"0.5"},true,{"bytes":"/w' +
-  '=="}]}],["z",{"int":"-9223372036854775808"}]],"droppedAttributesCount":2,"events":[{"timeUnixNano":"' +
-  '7","name":"e","attributes":[["m",{"kvlist":[["k",null]]}]],"droppedAttributesCount":3}],"droppedEven' +
-  'tsCount":4,"links":[{"traceId":"03030303030303030303030303030303","spanId":"0404040404040404","trace' +
-  'State":"c=d","attributes":[],"droppedAttributesCount":5,"flags":1}],"droppedLinksCount":6,"status":{' +
-  '"code":2,"message":"no"},"resource":{"attributes":[["service.name","checkout"]],"droppedAttributesCo' +
-  'unt":1,"entityRefs":[],"schemaUrl":"r"},"scope":{"name":"s","version":"1","attributes":[],"droppedAt' +
-  'tributesCount":0,"schemaUrl":"t"}}';
+} from './testing/official-otlp.js';
 
 function officialValue(value: OfficialAnyValue | null): unknown {
   switch (value?.value) {
@@ -299,87 +280,6 @@ describe('plain JSON', () => {
   test('findValue gives the first value of a key', () => {
     expect(findValue(view.attributes, 'twice')).toEqual({ type: 'string', value: 'a' });
     expect(findValue(view.attributes, 'none')).toBeNull();
-  });
-});
-
-describe('canonicalSpanJson', () => {
-  const full = {
-    traceState: 'a=b',
-    parentSpanId: Buffer.alloc(8, 3),
-    flags: 257,
-    name: 'op',
-    kind: 2,
-    startTimeUnixNano: '1700000000000000001',
-    endTimeUnixNano: '1700000000000000002',
-    attributes: [{ key: 'k', value: { intValue: 5 } }],
-    droppedAttributesCount: 1,
-    events: [
-      {
-        timeUnixNano: '7',
-        name: 'e',
-        attributes: [{ key: 'ek', value: { boolValue: true } }],
-        droppedAttributesCount: 2,
-      },
-    ],
-    droppedEventsCount: 3,
-    links: [
-      {
-        traceId: Buffer.alloc(16, 4),
-        spanId: Buffer.alloc(8, 5),
-        traceState: 'c=d',
-        attributes: [{ key: 'lk', value: { doubleValue: 5 } }],
-        droppedAttributesCount: 4,
-        flags: 1,
-      },
-    ],
-    droppedLinksCount: 5,
-    status: { code: 2, message: 'm' },
-  };
-  const canonical = (span: object, resource: object = {}, scope: object = {}) =>
-    canonicalSpanJson(onlySpan(tracesData(span, resource, scope)));
-
-  test('is one text, whatever the order of attributes', () => {
-    const attributes = [
-      { key: 'a', value: { stringValue: '1' } },
-      { key: 'b', value: { stringValue: '2' } },
-    ];
-    expect(canonical({ attributes })).toBe(canonical({ attributes: [...attributes].reverse() }));
-  });
-
-  test('tells apart what differs in any one field', () => {
-    const variants = [
-      canonical(full),
-      ...Object.keys(full).map((key) => canonical({ ...full, [key]: undefined })),
-      canonical({ ...full, attributes: [{ key: 'k', value: { doubleValue: 5 } }] }),
-      canonical({ ...full, attributes: [{ key: 'k', value: { stringValue: '5' } }] }),
-      canonical({ ...full, attributes: [{ key: 'k', value: { doubleValue: -0 } }] }),
-      canonical({ ...full, attributes: [{ key: 'k', value: { doubleValue: 0 } }] }),
-      canonical({ ...full, attributes: [{ key: 'k', value: { bytesValue: Buffer.from([5]) } }] }),
-      canonical({ ...full, attributes: [{ key: 'k', value: {} }] }),
-      canonical({ ...full, status: { code: 2 } }),
-      canonical({ ...full, status: { message: 'm' } }),
-      canonical(full, { attributes: [{ key: 'k', value: { intValue: 5 } }] }),
-      canonical(full, { droppedAttributesCount: 1 }),
-      canonical(full, {}, { name: 'n' }),
-      canonical(full, {}, { version: 'n' }),
-    ];
-    expect(new Set(variants).size).toBe(variants.length);
-  });
-
-  test('of recorded bytes is what it was before (golden)', () => {
-    expect(readSpanViews(GOLDEN).map(canonicalSpanJson)).toEqual([GOLDEN_CANONICAL]);
-  });
-
-  test('is equal for equal spans', () => {
-    fc.assert(
-      fc.property(tracesDataArbitrary, (data) => {
-        const bytes = officialEncode(data);
-        expect(readSpanViews(bytes).map(canonicalSpanJson)).toEqual(
-          readSpanViews(Buffer.from(bytes)).map(canonicalSpanJson),
-        );
-      }),
-      { numRuns: 30 },
-    );
   });
 });
 

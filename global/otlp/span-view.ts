@@ -1,8 +1,9 @@
 import { parseSpanId, parseTraceId, type SpanId, type TraceId } from '../model/ids.js';
 import { LIMITS } from '../model/limits.js';
 import { MeridianError } from '../runtime/errors.js';
-import { canonicalAttributes, findValue, type KeyValueView, readKeyValue } from './any-value.js';
-import { ProtoReader, WIRE_BYTES, WIRE_FIXED32, WIRE_FIXED64, WIRE_VARINT } from './proto-reader.js';
+import { findValue, type KeyValueView, readKeyValue } from './any-value.js';
+import { ProtoReader } from './proto-reader.js';
+import { WireType } from './wire.js';
 
 /**
  * A span as an object, for the edge: the router's JSON, the terminal, tests. Every field of opentelemetry-proto v1 `trace.proto` is here;
@@ -105,7 +106,7 @@ export function* spanViews(tracesData: Buffer): Generator<SpanView, void, undefi
   const reader = new ProtoReader(tracesData);
   const end = tracesData.length;
   while (reader.next(end)) {
-    if (reader.field !== 1 || reader.wire !== WIRE_BYTES) {
+    if (reader.field !== 1 || reader.wire !== WireType.bytes) {
       reader.skip(end);
       continue;
     }
@@ -121,11 +122,11 @@ function* resourceSpans(reader: ProtoReader, end: number): Generator<SpanView, v
   let resourceEnd = -1;
   let schemaUrl = '';
   while (reader.next(end)) {
-    if (reader.field === 1 && reader.wire === WIRE_BYTES) {
+    if (reader.field === 1 && reader.wire === WireType.bytes) {
       resourceEnd = reader.enter(end);
       resourceStart = reader.at;
       reader.at = resourceEnd;
-    } else if (reader.field === 3 && reader.wire === WIRE_BYTES) schemaUrl = reader.string(end);
+    } else if (reader.field === 3 && reader.wire === WireType.bytes) schemaUrl = reader.string(end);
     else reader.skip(end);
   }
   reader.at = resourceStart < 0 ? start : resourceStart;
@@ -134,7 +135,7 @@ function* resourceSpans(reader: ProtoReader, end: number): Generator<SpanView, v
   const service = named?.type === 'string' && named.value !== '' ? named.value : UNKNOWN_SERVICE;
   reader.at = start;
   while (reader.next(end)) {
-    if (reader.field === 2 && reader.wire === WIRE_BYTES) {
+    if (reader.field === 2 && reader.wire === WireType.bytes) {
       const stop = reader.enter(end);
       yield* scopeSpans(reader, stop, resource, service);
     } else {
@@ -154,18 +155,18 @@ function* scopeSpans(
   let scopeEnd = -1;
   let schemaUrl = '';
   while (reader.next(end)) {
-    if (reader.field === 1 && reader.wire === WIRE_BYTES) {
+    if (reader.field === 1 && reader.wire === WireType.bytes) {
       scopeEnd = reader.enter(end);
       scopeStart = reader.at;
       reader.at = scopeEnd;
-    } else if (reader.field === 3 && reader.wire === WIRE_BYTES) schemaUrl = reader.string(end);
+    } else if (reader.field === 3 && reader.wire === WireType.bytes) schemaUrl = reader.string(end);
     else reader.skip(end);
   }
   reader.at = scopeStart < 0 ? start : scopeStart;
   const scope = readScope(reader, scopeStart < 0 ? start : scopeEnd, schemaUrl);
   reader.at = start;
   while (reader.next(end)) {
-    if (reader.field === 2 && reader.wire === WIRE_BYTES)
+    if (reader.field === 2 && reader.wire === WireType.bytes)
       yield readSpan(reader, reader.enter(end), resource, scope, service);
     else reader.skip(end);
   }
@@ -177,9 +178,9 @@ function readResource(reader: ProtoReader, end: number, schemaUrl: string): Reso
   let droppedAttributesCount = 0;
   while (reader.next(end)) {
     const { field, wire } = reader;
-    if (field === 1 && wire === WIRE_BYTES) attributes.push(readKeyValue(reader, reader.enter(end)));
-    else if (field === 2 && wire === WIRE_VARINT) droppedAttributesCount = reader.uint32(end);
-    else if (field === 3 && wire === WIRE_BYTES) entityRefs.push(readEntityRef(reader, reader.enter(end)));
+    if (field === 1 && wire === WireType.bytes) attributes.push(readKeyValue(reader, reader.enter(end)));
+    else if (field === 2 && wire === WireType.varint) droppedAttributesCount = reader.uint32(end);
+    else if (field === 3 && wire === WireType.bytes) entityRefs.push(readEntityRef(reader, reader.enter(end)));
     else reader.skip(end);
   }
   return { attributes, droppedAttributesCount, entityRefs, schemaUrl };
@@ -191,7 +192,7 @@ function readEntityRef(reader: ProtoReader, end: number): EntityRefView {
   const idKeys: string[] = [];
   const descriptionKeys: string[] = [];
   while (reader.next(end)) {
-    if (reader.wire !== WIRE_BYTES || reader.field > 4) reader.skip(end);
+    if (reader.wire !== WireType.bytes || reader.field > 4) reader.skip(end);
     else if (reader.field === 1) schemaUrl = reader.string(end);
     else if (reader.field === 2) type = reader.string(end);
     else (reader.field === 3 ? idKeys : descriptionKeys).push(reader.string(end));
@@ -206,10 +207,10 @@ function readScope(reader: ProtoReader, end: number, schemaUrl: string): ScopeVi
   let droppedAttributesCount = 0;
   while (reader.next(end)) {
     const { field, wire } = reader;
-    if (field === 1 && wire === WIRE_BYTES) name = reader.string(end);
-    else if (field === 2 && wire === WIRE_BYTES) version = reader.string(end);
-    else if (field === 3 && wire === WIRE_BYTES) attributes.push(readKeyValue(reader, reader.enter(end)));
-    else if (field === 4 && wire === WIRE_VARINT) droppedAttributesCount = reader.uint32(end);
+    if (field === 1 && wire === WireType.bytes) name = reader.string(end);
+    else if (field === 2 && wire === WireType.bytes) version = reader.string(end);
+    else if (field === 3 && wire === WireType.bytes) attributes.push(readKeyValue(reader, reader.enter(end)));
+    else if (field === 4 && wire === WireType.varint) droppedAttributesCount = reader.uint32(end);
     else reader.skip(end);
   }
   return { name, version, attributes, droppedAttributesCount, schemaUrl };
@@ -242,7 +243,7 @@ function readSpan(
   let status = NO_STATUS;
   while (reader.next(end)) {
     const { field, wire } = reader;
-    if (wire === WIRE_BYTES) {
+    if (wire === WireType.bytes) {
       if (field === 9) attributes.push(readKeyValue(reader, reader.enter(end)));
       else if (field === 1) traceId = reader.hex(end);
       else if (field === 2) spanId = reader.hex(end);
@@ -253,10 +254,10 @@ function readSpan(
       else if (field === 13) links.push(readLink(reader, reader.enter(end)));
       else if (field === 15) status = readStatus(reader, reader.enter(end));
       else reader.skip(end);
-    } else if (wire === WIRE_FIXED64 && field === 7) startUnixNano = reader.fixed64(end);
-    else if (wire === WIRE_FIXED64 && field === 8) endUnixNano = reader.fixed64(end);
-    else if (wire === WIRE_FIXED32 && field === 16) flags = reader.fixed32(end);
-    else if (wire !== WIRE_VARINT) reader.skip(end);
+    } else if (wire === WireType.fixed64 && field === 7) startUnixNano = reader.fixed64(end);
+    else if (wire === WireType.fixed64 && field === 8) endUnixNano = reader.fixed64(end);
+    else if (wire === WireType.fixed32 && field === 16) flags = reader.fixed32(end);
+    else if (wire !== WireType.varint) reader.skip(end);
     else if (field === 6) kind = reader.int32(end);
     else if (field === 10) droppedAttributesCount = reader.uint32(end);
     else if (field === 12) droppedEventsCount = reader.uint32(end);
@@ -302,10 +303,10 @@ function readEvent(reader: ProtoReader, end: number): EventView {
   let droppedAttributesCount = 0;
   while (reader.next(end)) {
     const { field, wire } = reader;
-    if (field === 1 && wire === WIRE_FIXED64) timeUnixNano = reader.fixed64(end);
-    else if (field === 2 && wire === WIRE_BYTES) name = reader.key(end);
-    else if (field === 3 && wire === WIRE_BYTES) attributes.push(readKeyValue(reader, reader.enter(end)));
-    else if (field === 4 && wire === WIRE_VARINT) droppedAttributesCount = reader.uint32(end);
+    if (field === 1 && wire === WireType.fixed64) timeUnixNano = reader.fixed64(end);
+    else if (field === 2 && wire === WireType.bytes) name = reader.key(end);
+    else if (field === 3 && wire === WireType.bytes) attributes.push(readKeyValue(reader, reader.enter(end)));
+    else if (field === 4 && wire === WireType.varint) droppedAttributesCount = reader.uint32(end);
     else reader.skip(end);
   }
   return { timeUnixNano, name, attributes, droppedAttributesCount };
@@ -320,12 +321,12 @@ function readLink(reader: ProtoReader, end: number): LinkView {
   let flags = 0;
   while (reader.next(end)) {
     const { field, wire } = reader;
-    if (field === 1 && wire === WIRE_BYTES) traceId = reader.hex(end);
-    else if (field === 2 && wire === WIRE_BYTES) spanId = reader.hex(end);
-    else if (field === 3 && wire === WIRE_BYTES) traceState = reader.string(end);
-    else if (field === 4 && wire === WIRE_BYTES) attributes.push(readKeyValue(reader, reader.enter(end)));
-    else if (field === 5 && wire === WIRE_VARINT) droppedAttributesCount = reader.uint32(end);
-    else if (field === 6 && wire === WIRE_FIXED32) flags = reader.fixed32(end);
+    if (field === 1 && wire === WireType.bytes) traceId = reader.hex(end);
+    else if (field === 2 && wire === WireType.bytes) spanId = reader.hex(end);
+    else if (field === 3 && wire === WireType.bytes) traceState = reader.string(end);
+    else if (field === 4 && wire === WireType.bytes) attributes.push(readKeyValue(reader, reader.enter(end)));
+    else if (field === 5 && wire === WireType.varint) droppedAttributesCount = reader.uint32(end);
+    else if (field === 6 && wire === WireType.fixed32) flags = reader.fixed32(end);
     else reader.skip(end);
   }
   return { traceId, spanId, traceState, attributes, droppedAttributesCount, flags };
@@ -335,64 +336,9 @@ function readStatus(reader: ProtoReader, end: number): StatusView {
   let code = 0;
   let message = '';
   while (reader.next(end)) {
-    if (reader.field === 2 && reader.wire === WIRE_BYTES) message = reader.string(end);
-    else if (reader.field === 3 && reader.wire === WIRE_VARINT) code = reader.int32(end);
+    if (reader.field === 2 && reader.wire === WireType.bytes) message = reader.string(end);
+    else if (reader.field === 3 && reader.wire === WireType.varint) code = reader.int32(end);
     else reader.skip(end);
   }
   return { code, message };
-}
-
-/**
- * A text that is equal for equal spans and only for these: every field of the span, its resource and its scope, with the type of each value.
- * The order of attributes and the default of an absent field do not count. For comparing, not for reading back.
- */
-export function canonicalSpanJson(view: SpanView): string {
-  return JSON.stringify({
-    traceId: view.traceId,
-    spanId: view.spanId,
-    parentSpanId: view.parentSpanId,
-    traceState: view.traceState,
-    flags: view.flags,
-    name: view.name,
-    kind: view.kind,
-    startUnixNano: String(view.startUnixNano),
-    endUnixNano: String(view.endUnixNano),
-    attributes: canonicalAttributes(view.attributes),
-    droppedAttributesCount: view.droppedAttributesCount,
-    events: view.events.map((event) => ({
-      timeUnixNano: String(event.timeUnixNano),
-      name: event.name,
-      attributes: canonicalAttributes(event.attributes),
-      droppedAttributesCount: event.droppedAttributesCount,
-    })),
-    droppedEventsCount: view.droppedEventsCount,
-    links: view.links.map((link) => ({
-      traceId: link.traceId,
-      spanId: link.spanId,
-      traceState: link.traceState,
-      attributes: canonicalAttributes(link.attributes),
-      droppedAttributesCount: link.droppedAttributesCount,
-      flags: link.flags,
-    })),
-    droppedLinksCount: view.droppedLinksCount,
-    status: { code: view.status.code, message: view.status.message },
-    resource: {
-      attributes: canonicalAttributes(view.resource.attributes),
-      droppedAttributesCount: view.resource.droppedAttributesCount,
-      entityRefs: view.resource.entityRefs.map(({ schemaUrl, type, idKeys, descriptionKeys }) => ({
-        schemaUrl,
-        type,
-        idKeys,
-        descriptionKeys,
-      })),
-      schemaUrl: view.resource.schemaUrl,
-    },
-    scope: {
-      name: view.scope.name,
-      version: view.scope.version,
-      attributes: canonicalAttributes(view.scope.attributes),
-      droppedAttributesCount: view.scope.droppedAttributesCount,
-      schemaUrl: view.scope.schemaUrl,
-    },
-  });
 }

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { meridianErrorOf, officialEncode, tracesDataArbitrary } from './official-otlp-for-tests.js';
 import { splitByTrace } from './split.js';
-import { mangled, rowsOf, rowText } from './wire-mangling-for-tests.js';
+import { meridianErrorOf, officialEncode, tracesDataArbitrary } from './testing/official-otlp.js';
+import { rowsOf, rowText } from './testing/rows.js';
+import { mangled } from './testing/wire-mangling.js';
 
 const traceIds = [1, 2, 3].map((byte) => Buffer.alloc(16, byte));
 

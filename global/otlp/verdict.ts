@@ -83,3 +83,15 @@ function idMessage(what: string, bytes: number, wanted: number): string {
     ? `${what} is all zero`
     : `${what} of ${bytes} bytes, expected ${wanted}`;
 }
+
+/** A span that was left out of a batch, by the checks (`prepareBatch`) or while it was converted. */
+export interface RejectedSpan {
+  /** Place among all spans of the batch or request, from 0. */
+  readonly index: number;
+  /** Where it has one of 8 bytes. */
+  readonly spanIdHex?: string;
+  /** Of the broken rule; `malformed` or `invalid` where the span could not be converted. */
+  readonly code: string;
+  /** What is wrong with it, not which span it is: whoever answers names it by `index` and `spanIdHex`. */
+  readonly message: string;
+}

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { meridianErrorOf } from './official-otlp-for-tests.js';
+import { meridianErrorOf } from './testing/official-otlp.js';
 import {
   cursor,
   encodeBytesField,

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../model/limits.js';
-import { hostileBytes, meridianErrorOf, officialSpans } from './official-otlp-for-tests.js';
 import { readSpanViews } from './span-view.js';
+import { hostileBytes, meridianErrorOf, officialSpans } from './testing/official-otlp.js';
 import { readZipkinJson } from './zipkin.js';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';

@@ -1,9 +1,9 @@
 import { ZipkinExporter } from '@opentelemetry/exporter-zipkin';
 import { describe, expect, test } from 'vitest';
 import { plainRecord } from './any-value.js';
-import { catchBody } from './body-catcher-for-tests.js';
-import { sdkSpans } from './sdk-spans-for-tests.js';
 import { readSpanViews, type SpanView } from './span-view.js';
+import { catchBody } from './testing/body-catcher.js';
+import { sdkSpans } from './testing/sdk-spans.js';
 import { readZipkinJson, ZIPKIN_START_ABSENT } from './zipkin.js';
 import { ZIPKIN_LINKS_MAX } from './zipkin-texts.js';
 

@@ -1,14 +1,18 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { RegionId } from '../model/ids.js';
 
-type Lags = () => { source: RegionId; lagMs: number }[];
+/** What gauges ask for when they are read. */
+interface Reports {
+  readonly lags: () => { source: RegionId; lagMs: number }[];
+  readonly vouched: () => { source: RegionId; fromMs: number }[];
+}
 
-/** Who reports the lag into a registry: the newest applier of it. */
-const reporters = new WeakMap<Registry, Lags>();
+/** Who reports into a registry: the newest applier of it. */
+const reporters = new WeakMap<Registry, Reports>();
 
 /** The applier's metrics in a registry; the same ones where they are there already (a rebuild starts a new applier). */
-export function applierMetrics(registry: Registry, lags: Lags) {
-  reporters.set(registry, lags);
+export function applierMetrics(registry: Registry, reports: Reports) {
+  reporters.set(registry, reports);
   const counter = (name: string, help: string): Counter =>
     (registry.getSingleMetric(name) as Counter | undefined) ?? new Counter({ name, help, registers: [registry] });
   const lagName = 'meridian_applier_watermark_lag_seconds';
@@ -19,7 +23,19 @@ export function applierMetrics(registry: Registry, lags: Lags) {
       labelNames: ['source'],
       registers: [registry],
       collect: () => {
-        for (const { source, lagMs } of reporters.get(registry)?.() ?? []) gauge.set({ source }, lagMs / 1000);
+        for (const { source, lagMs } of reporters.get(registry)?.lags() ?? []) gauge.set({ source }, lagMs / 1000);
+      },
+    });
+  }
+  const vouchedName = 'meridian_applier_vouched_from_seconds';
+  if (!registry.getSingleMetric(vouchedName)) {
+    const gauge: Gauge = new Gauge({
+      name: vouchedName,
+      help: 'Unix time from which on the index has all of a source region; 0 is all there ever was. Traces that began earlier are asked for everywhere',
+      labelNames: ['source'],
+      registers: [registry],
+      collect: () => {
+        for (const { source, fromMs } of reporters.get(registry)?.vouched() ?? []) gauge.set({ source }, fromMs / 1000);
       },
     });
   }

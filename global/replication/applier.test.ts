@@ -1,101 +1,15 @@
-import { Registry } from 'prom-client';
 import { afterEach, describe, expect, test } from 'vitest';
 import { encodeFeedRecord } from '../index/feed-codec.js';
-import { MemoryTraceIndex } from '../index/memory-index.js';
-import type { TraceIndexWriter } from '../index/trace-index.js';
 import type { LogRecord } from '../log/span-log.js';
 import { GROUPS } from '../log/topics.js';
-import type { RegionId, TraceId } from '../model/ids.js';
-import type { FeedRecord, TraceMetadata, Watermark } from '../model/metadata.js';
-import { ManualClock } from '../runtime/clock.js';
-import { type CrashPoint, noCrash, type ReachCrashPoint } from '../runtime/crash-points.js';
-import { MeridianError } from '../runtime/errors.js';
-import { silentLogger } from '../runtime/logger.js';
-import { type Applier, type ApplierLimits, createApplier } from './applier.js';
+import type { CrashPoint } from '../runtime/crash-points.js';
+import { DLQ, home, MIRROR, OWN, running, setUp, trace, watermark, west } from './applier-rig.testing.js';
 import { DEAD_LETTER_HEADER, deadLetterEntry, readDeadLetter } from './dead-letter.js';
-import { MemoryLog, settle } from './memory-log.testing.js';
+import { settle } from './memory-log.testing.js';
 
-const home = 'us-east-1' as RegionId;
-const west = 'us-west-2' as RegionId;
-const OWN = 'trace-metadata';
-const MIRROR = 'us-west-2.trace-metadata';
-const DLQ = 'trace-metadata.dlq';
-
-const traceId = (n: number) => n.toString(16).padStart(32, '0') as TraceId;
-
-function trace(n: number, region: RegionId): TraceMetadata {
-  return {
-    traceId: traceId(n),
-    region,
-    startUnixNano: 1_000n,
-    endUnixNano: 2_000n,
-    root: null,
-    coverage: [{ key: n, service: 'a', spanCount: 1, errorCount: 0 }],
-    flags: 1,
-    blocks: [],
-  };
-}
-
-function watermark(region: RegionId, ms: number, partition = 0): Watermark {
-  return { region, partition, partitionCount: 1, watermarkUnixNano: BigInt(ms) * 1_000_000n };
-}
-
-/** An index that fails where it is told to, and notes what it was given. */
-class FailingIndex implements TraceIndexWriter {
-  readonly inner = new MemoryTraceIndex(home);
-  readonly calls: FeedRecord[][] = [];
-  fails: (records: readonly FeedRecord[]) => boolean = () => false;
-
-  async apply(records: readonly FeedRecord[]): Promise<void> {
-    if (this.fails(records)) throw new MeridianError('unavailable', 'the index is away', 'later');
-    this.calls.push([...records]);
-    await this.inner.apply(records);
-  }
-}
-
-const running: Applier[] = [];
 afterEach(async () => {
   for (const applier of running.splice(0)) await applier.stop();
 });
-
-function setUp() {
-  const clock = new ManualClock();
-  const log = new MemoryLog(clock, { [OWN]: 2, [MIRROR]: 1, [DLQ]: 1 });
-  const index = new FailingIndex();
-  const registry = new Registry();
-  const start = async (over: { crash?: ReachCrashPoint; limits?: Partial<ApplierLimits> } = {}) => {
-    const applier = createApplier({
-      home,
-      sources: [home, west],
-      log,
-      index,
-      clock,
-      logger: silentLogger,
-      registry,
-      crash: over.crash ?? noCrash,
-      limits: { gatherMs: 0, ...over.limits },
-    });
-    running.push(applier);
-    await applier.start();
-    await settle();
-    return applier;
-  };
-  const feed = (topic: string, partition: number, ...records: (Partial<FeedRecord> & { region: RegionId })[]) =>
-    log.append(
-      topic,
-      partition,
-      records.map((record) => ({
-        key: null,
-        value: encodeFeedRecord({ traces: [], watermark: null, catalogue: [], ...record }),
-        headers: {},
-      })),
-    );
-  const raw = (topic: string, partition: number, value: Buffer) =>
-    log.append(topic, partition, [{ key: null, value, headers: {} }]);
-  const known = async (n: number) => (await index.inner.locate([traceId(n)]))[0]!.records.map((r) => r.region);
-  const marks = async () => (await index.inner.watermarks()).map((w) => Number(w.watermarkUnixNano / 1_000_000n));
-  return { clock, log, index, registry, start, feed, raw, known, marks };
-}
 
 describe('applier', () => {
   test('applies the own feed and the mirrored ones, several records in one call, and commits', async () => {

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { Registry } from 'prom-client';
-import type { TraceIndexWriter } from '../index/trace-index.js';
+import type { FeedPosition, FeedPositions, ReceivedRecord, TraceIndexWriter } from '../index/trace-index.js';
 import {
   type LogAppender,
   type LogBatch,
@@ -13,8 +13,8 @@ import {
 } from '../log/span-log.js';
 import { GROUPS, TOPICS } from '../log/topics.js';
 import type { RegionId } from '../model/ids.js';
-import type { FeedRecord } from '../model/metadata.js';
-import { unixNanoToMs } from '../model/time.js';
+import type { Watermark } from '../model/metadata.js';
+import { maxNano, unixNanoToMs } from '../model/time.js';
 import type { Clock } from '../runtime/clock.js';
 import type { ReachCrashPoint } from '../runtime/crash-points.js';
 import { MeridianError, messageOf } from '../runtime/errors.js';
@@ -23,6 +23,7 @@ import type { HealthCheck, PartHealth, Service } from '../runtime/service.js';
 import { applierMetrics } from './applier-metrics.js';
 import { Backoff } from './backoff.js';
 import { decodeFeedBatch, slicesOf } from './feed-batch.js';
+import { beginRun, continueRun, type FeedOrigin, type FeedRun, lossBefore } from './feed-run.js';
 import { PoisonAccount } from './poison.js';
 
 export interface ApplierLimits {
@@ -52,7 +53,12 @@ export interface ApplierOptions {
   /** The regions whose feeds are applied: `trace-metadata` of the home region, `{source}.trace-metadata` of the others. */
   readonly sources: readonly RegionId[];
   readonly log: LogConsumers & LogAppender & LogOffsets & LogReads;
-  readonly index: TraceIndexWriter;
+  readonly index: TraceIndexWriter & FeedPositions;
+  /**
+   * Mirrored records that do not carry the link's header came by a mirror that never skips a record without failing (MirrorMaker with
+   * `auto.offset.reset=none` for its consumer). Otherwise nothing is vouched for on the word of such a mirror.
+   */
+  readonly mirrorsNeverSkip?: boolean;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly registry: Registry;
@@ -68,7 +74,8 @@ export interface Applier extends Service {
 
 /**
  * Brings the feeds into the index: decode > apply > commit, per feed partition in the order of the log, one batch at a time: a
- * watermark never overtakes the records before it. While the index is unavailable it waits and tries again. A record that
+ * watermark never overtakes the records before it. It notes how far the feed was received without a gap (feed-run.ts), in the index and
+ * with the records, and stamps each watermark with what it vouches for. While the index is unavailable it waits and tries again. A record that
  * cannot be read goes to `trace-metadata.dlq`, and the watermarks behind it are held back (poison.ts). A record of a version that is not known yet
  * is waited at: a later build reads it, and nothing behind it may pass.
  */
@@ -83,6 +90,7 @@ class LogApplier implements Applier {
   readonly #stopped = new AbortController();
   /** Per source: the newest watermark of each partition, ms. */
   readonly #watermarksMs = new Map<RegionId, Map<number, number>>();
+  readonly #vouchedFrom = new Map<RegionId, Map<number, bigint>>();
   readonly #waitingAt = new Map<string, { message: string; sinceMs: number }>();
   #subscription: { stop(): Promise<void> } | null = null;
   #gathering: Promise<void> | null = null;
@@ -92,7 +100,7 @@ class LogApplier implements Applier {
     this.#poison = new PoisonAccount(options.log);
     // Every partition that waits listens to it.
     setMaxListeners(0, this.#stopped.signal);
-    this.#metrics = applierMetrics(options.registry, () => this.#lags());
+    this.#metrics = applierMetrics(options.registry, { lags: () => this.#lags(), vouched: () => this.#vouched() });
   }
 
   async start(): Promise<void> {
@@ -115,11 +123,12 @@ class LogApplier implements Applier {
   #own(assignment: PartitionAssignment): PartitionHandler {
     // Another member may have put records of this partition aside.
     let fresh = false;
+    let run: FeedRun | null = null;
     return {
       records: async (batch) => {
         if (!fresh) await this.#retrying(batch, () => this.#poison.refresh());
         fresh = true;
-        await this.#applyBatch(batch, assignment);
+        run = await this.#applyBatch(batch, await this.#runAt(batch, run, assignment), assignment);
       },
       close: async () => {
         this.#waitingAt.delete(placeOf(assignment));
@@ -127,14 +136,42 @@ class LogApplier implements Applier {
     };
   }
 
-  async #applyBatch(batch: LogBatch, assignment: PartitionAssignment): Promise<void> {
+  /** The run that the batch continues. The index is asked each time: it may have been emptied while it was open, and then all begins anew. */
+  async #runAt(batch: LogBatch, run: FeedRun | null, assignment: PartitionAssignment): Promise<FeedRun> {
+    const { index, log } = this.options;
+    const { topic, partition, records } = batch;
+    return this.#retrying(batch, async () => {
+      const stored = await index.feedPosition(topic, partition);
+      if (run && stored && stored.nextOffset === run.nextOffset) return run;
+      const startOffset = run ? records[0]!.offset : assignment.startOffset;
+      const [starts, ends] = await Promise.all([log.starts(topic), log.ends(topic)]);
+      const [logStart, logEnd] = [starts[partition] ?? 0, ends[partition] ?? 0];
+      return beginRun({ stored, startOffset, first: records[0]!, logStart, logEnd });
+    });
+  }
+
+  /** The log's start, where offsets are missing and it matters whether the log forgot them. */
+  async #startOf({ topic, partition, records }: LogBatch, run: FeedRun): Promise<number> {
+    let due = run.nextOffset;
+    const dense = records.every(({ offset }) => {
+      const ok = offset <= due;
+      due = Math.max(due, offset + 1);
+      return ok;
+    });
+    if (dense) return 0;
+    return this.#retrying({ topic, partition }, async () => (await this.options.log.starts(topic))[partition] ?? 0);
+  }
+
+  async #applyBatch(batch: LogBatch, before: FeedRun, assignment: PartitionAssignment): Promise<FeedRun> {
     const { index, crash, clock } = this.options;
     await this.#gather();
-    const decoded = await this.#decode(batch);
+    const { found, run } = await this.#decode(batch, before);
+    const position: FeedPosition = { topic: batch.topic, partition: batch.partition, ...run };
     crash('applier.before-apply');
-    for (const slice of slicesOf(decoded, this.#limits.tracesPerApplyMax)) {
-      await this.#retrying(batch, () => index.apply(slice));
-    }
+    const slices = slicesOf(found, this.#limits.tracesPerApplyMax);
+    const last = slices.pop() ?? [];
+    for (const slice of slices) await this.#retrying(batch, () => index.apply(slice));
+    await this.#retrying(batch, () => index.apply(last, position));
     crash('applier.after-apply');
     await assignment.commit(batch.records.at(-1)!.offset + 1);
     crash('applier.after-commit');
@@ -142,21 +179,31 @@ class LogApplier implements Applier {
     for (const { appendedMs } of batch.records)
       this.#metrics.delaySeconds.observe(Math.max(0, now - appendedMs) / 1000);
     this.#metrics.records.inc(batch.records.length);
-    for (const { watermark } of decoded) if (watermark) this.#noteWatermark(watermark);
+    for (const { watermark } of found) if (watermark) this.#noteWatermark(watermark);
+    this.#noteVouched(batch, run);
+    return run;
   }
 
   /** The batch's records; those that cannot be read are put aside, and a version that is not known is waited at. */
-  async #decode(batch: LogBatch): Promise<FeedRecord[]> {
+  async #decode(batch: LogBatch, before: FeedRun): Promise<{ found: ReceivedRecord[]; run: FeedRun }> {
     const { topic, partition } = batch;
-    const found: FeedRecord[] = [];
+    const found: ReceivedRecord[] = [];
+    const origin = this.#originOf(topic);
+    const logStart = await this.#startOf(batch, before);
+    let run = before;
     for (const result of decodeFeedBatch(batch)) {
       const { record, logRecord } = result;
+      const { offset, appendedMs } = logRecord;
       if (result.error?.code === 'unknown-version') {
         const { error } = result;
         // What came before it is not held up.
         await this.#retrying(batch, () => this.options.index.apply(found));
         await this.#retrying(batch, () => Promise.reject(new MeridianError(error.code, error.message, 'later')));
-      } else if (result.error) {
+      }
+      // A record that cannot be used is as good as lost: what it told of was appended before it was.
+      const lossMs = result.error ? appendedMs : lossBefore(logRecord, origin);
+      run = continueRun(run, offset, appendedMs, logStart, lossMs);
+      if (result.error) {
         const { code, message } = result.error;
         this.options.logger.error(
           { topic, partition, offset: logRecord.offset, code, message },
@@ -171,14 +218,16 @@ class LogApplier implements Applier {
           await this.#retrying(batch, () => this.#poison.resolve(topic, partition, logRecord));
         }
         const held = record.watermark && this.#poison.hasHoleBefore(topic, partition, logRecord.offset);
-        found.push(held ? { ...record, watermark: null } : record);
+        const { vouchedFromUnixNano } = run;
+        const watermark = record.watermark && !held ? { ...record.watermark, vouchedFromUnixNano } : null;
+        found.push({ ...record, watermark });
       }
     }
-    return found;
+    return { found, run };
   }
 
   /** Tries until it succeeds or the service stops (it then rejects with `shutting-down`: the batch comes again). */
-  async #retrying(batch: LogBatch, attempt: () => Promise<void>): Promise<void> {
+  async #retrying<T>(batch: { topic: string; partition: number }, attempt: () => Promise<T>): Promise<T> {
     const { clock, logger, random } = this.options;
     const place = placeOf(batch);
     const backoff = new Backoff(clock, random ?? (() => 1), {
@@ -190,9 +239,9 @@ class LogApplier implements Applier {
         throw new MeridianError('shutting-down', `applying ${place}: the applier stops`, 'later');
       }
       try {
-        await attempt();
+        const result = await attempt();
         this.#waitingAt.delete(place);
-        return;
+        return result;
       } catch (error) {
         const sinceMs = this.#waitingAt.get(place)?.sinceMs ?? clock.nowMs();
         this.#waitingAt.set(place, { message: messageOf(error), sinceMs });
@@ -211,7 +260,28 @@ class LogApplier implements Applier {
     return this.#gathering;
   }
 
-  #noteWatermark({ region, partition, watermarkUnixNano }: NonNullable<FeedRecord['watermark']>): void {
+  #originOf(topic: string): FeedOrigin {
+    if (topic === TOPICS.traceMetadata) return 'own';
+    return this.options.mirrorsNeverSkip ? 'mirrored-whole' : 'mirrored';
+  }
+
+  #noteVouched({ topic, partition }: LogBatch, { vouchedFromUnixNano }: FeedRun): void {
+    const { home, sources } = this.options;
+    const source = sources.find((s) => topic === mirroredTopic(s, TOPICS.traceMetadata)) ?? home;
+    const known = this.#vouchedFrom.get(source) ?? new Map<number, bigint>();
+    known.set(partition, vouchedFromUnixNano);
+    this.#vouchedFrom.set(source, known);
+  }
+
+  /** The latest time of the partitions, by source. */
+  #vouched(): { source: RegionId; fromMs: number }[] {
+    return [...this.#vouchedFrom].map(([source, partitions]) => ({
+      source,
+      fromMs: unixNanoToMs([...partitions.values()].reduce(maxNano)),
+    }));
+  }
+
+  #noteWatermark({ region, partition, watermarkUnixNano }: Watermark): void {
     const known = this.#watermarksMs.get(region) ?? new Map<number, number>();
     known.set(partition, Math.max(known.get(partition) ?? 0, unixNanoToMs(watermarkUnixNano)));
     this.#watermarksMs.set(region, known);

@@ -24,8 +24,8 @@ export function* decodeFeedBatch(batch: LogBatch): Generator<DecodedFeed> {
 }
 
 /** Cuts records, in order, into runs of at most so many traces, but of at least one record. */
-export function slicesOf(records: readonly FeedRecord[], tracesMax: number): FeedRecord[][] {
-  const slices: FeedRecord[][] = [];
+export function slicesOf<T extends FeedRecord>(records: readonly T[], tracesMax: number): T[][] {
+  const slices: T[][] = [];
   let traces = 0;
   for (const record of records) {
     const last = slices.at(-1);

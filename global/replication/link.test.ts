@@ -8,7 +8,13 @@ import { silentLogger } from '../runtime/logger.js';
 import { createLink, type Link } from './link.js';
 import { LINK_LIMITS } from './link-limits.js';
 import { MemoryFeed, MemoryLog, settle } from './memory-log.testing.js';
-import { encodeMirrorOffset, MIRROR_HEADER, mirrorPosition, readMirrorOffset } from './mirror-position.js';
+import {
+  encodeMirrorOffset,
+  MIRROR_HEADER,
+  mirrorPosition,
+  readMirrorGap,
+  readMirrorOffset,
+} from './mirror-position.js';
 
 const source = 'us-west-2' as RegionId;
 const TOPIC = 'trace-metadata';
@@ -50,13 +56,14 @@ function setUp(over: { crash?: ReachCrashPoint; partitions?: number; batchBytesM
     await settle(5);
   };
   const mirrored = (partition = 0) => here.records(MIRROR, partition).map((r) => Buffer.from(r.value).toString());
+  const gaps = () => here.records(MIRROR, 0).map((r) => readMirrorGap(r.headers));
   const forward = async (ms: number, stepMs = 50) => {
     for (let at = 0; at < ms; at += stepMs) {
       await clock.advance(Math.min(stepMs, ms - at));
       await settle(5);
     }
   };
-  return { clock, there, here, feed, registry, open, send, mirrored, forward };
+  return { clock, there, here, feed, registry, open, send, mirrored, gaps, forward };
 }
 
 describe('link', () => {
@@ -219,8 +226,8 @@ describe('link', () => {
     expect(await link.health().check()).toMatchObject({ detail: expect.stringContaining('sent offset 0') });
   });
 
-  test('records that the source forgot meanwhile are counted', async () => {
-    const { open, send, there, mirrored, registry } = setUp();
+  test('records that the source forgot meanwhile are counted, and the next one says so', async () => {
+    const { open, send, there, mirrored, registry, gaps, clock } = setUp();
     await send(0, 'a');
     const first = open();
     await first.start();
@@ -231,8 +238,70 @@ describe('link', () => {
     await open().start();
     await settle();
     expect(mirrored()).toEqual(['a', 'c']);
+    expect(gaps()).toEqual([null, clock.nowMs()]);
+    await send(0, 'd');
+    expect(gaps()).toEqual([null, clock.nowMs(), null]);
     expect(await registry.getSingleMetricAsString('meridian_link_gaps_total')).toContain('} 1');
     expect(await registry.getSingleMetricAsString('meridian_link_lag_seconds')).toContain('source="us-west-2"} 0');
+  });
+
+  test('a mirror that begins in the middle says so, with the time at the source', async () => {
+    const { open, send, there, mirrored, forward, gaps, clock } = setUp();
+    await send(0, 'a', 'b');
+    const sentMs = clock.nowMs();
+    there.forget(TOPIC, 0, 1);
+    await forward(5000, 5000);
+    await open().start();
+    await settle();
+    expect(mirrored()).toEqual(['b']);
+    expect(gaps()).toEqual([sentMs]);
+  });
+
+  test('the note of a gap is as durable as the record: neither a failed append nor a cut on the way loses it', async () => {
+    const { open, send, there, here, mirrored, forward, gaps, clock } = setUp();
+    await send(0, 'a', 'b', 'c');
+    there.forget(TOPIC, 0, 2);
+    const sentMs = clock.nowMs();
+    const link = open();
+    link.setDelayMs(1000);
+    await link.start();
+    await settle();
+    link.cut();
+    await forward(2000, 1000);
+    expect(mirrored()).toEqual([]);
+    let failed = false;
+    here.onAppend = (when) => {
+      if (when === 'before' && !failed) {
+        failed = true;
+        throw new Error('the log failed');
+      }
+    };
+    link.heal();
+    await forward(10_000, 500);
+    expect([failed, mirrored(), gaps()]).toEqual([true, ['c'], [sentMs]]);
+  });
+
+  test('a source whose log was made anew is mirrored from its beginning, and its first record says so', async () => {
+    const { open, send, feed, mirrored, forward, gaps, clock, registry } = setUp();
+    await send(0, 'a', 'b', 'c');
+    const link = open();
+    await link.start();
+    await settle();
+    await link.stop();
+    const anew = new MemoryLog(clock, { [TOPIC]: 1 });
+    await anew.append(TOPIC, 0, [
+      { key: null, value: Buffer.from('x'), headers: {} },
+      { key: null, value: Buffer.from('y'), headers: {} },
+    ]);
+    const fresh = new MemoryFeed(anew);
+    feed.followTopic = (...call) => fresh.followTopic(...call);
+    const second = open();
+    await second.start();
+    await forward(2000);
+    expect(mirrored()).toEqual(['a', 'b', 'c', 'x', 'y']);
+    expect(gaps()).toEqual([null, null, null, expect.any(Number), null]);
+    expect(second.status().state).toBe('up');
+    expect(await registry.getSingleMetricAsString('meridian_link_gaps_total')).toContain('} 1');
   });
 
   test('a mirror of a mirror is refused', () => {

@@ -40,6 +40,29 @@ export function readMirrorOffset(headers: LogHeaders): number | null {
   return Number(Buffer.from(header.buffer, header.byteOffset, BYTES).readBigUInt64LE(1));
 }
 
+/**
+ * A record before which records of the source are missing carries one more header, so that it is as durable as the record itself:
+ * `meridian-mirror-gap`: byte 0 version (1), bytes 1-8 when the source's log took this record (Unix milliseconds, uint64 little-endian). What is
+ * missing was taken before that.
+ */
+export const MIRROR_GAP_HEADER = 'meridian-mirror-gap';
+const GAP_VERSION = 1;
+
+export function encodeMirrorGap(sourceAppendedMs: number): Buffer {
+  const bytes = Buffer.alloc(BYTES);
+  bytes.writeUInt8(GAP_VERSION, 0);
+  bytes.writeBigUInt64LE(BigInt(Math.max(0, Math.trunc(sourceAppendedMs))), 1);
+  return bytes;
+}
+
+/** The time in the header; null where there is none; `unreadable` for one of another version or length. */
+export function readMirrorGap(headers: LogHeaders): number | 'unreadable' | null {
+  const header = headers[MIRROR_GAP_HEADER];
+  if (!header) return null;
+  if (header[0] !== GAP_VERSION || header.length !== BYTES) return 'unreadable';
+  return Number(Buffer.from(header.buffer, header.byteOffset, BYTES).readBigUInt64LE(1));
+}
+
 /** The source offset from which the mirror of a partition goes on: after the last mirrored record, 0 where there is none. */
 export async function mirrorPosition(log: LogOffsets & LogReads, topic: string, partition: number): Promise<number> {
   const end = (await log.ends(topic))[partition] ?? 0;

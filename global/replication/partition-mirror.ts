@@ -8,7 +8,13 @@ import { MeridianError, messageOf } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
 import { Backoff } from './backoff.js';
 import type { LinkLimits } from './link-limits.js';
-import { encodeMirrorOffset, MIRROR_HEADER, mirrorPosition } from './mirror-position.js';
+import {
+  encodeMirrorGap,
+  encodeMirrorOffset,
+  MIRROR_GAP_HEADER,
+  MIRROR_HEADER,
+  mirrorPosition,
+} from './mirror-position.js';
 
 export interface PartitionMirrorOptions {
   readonly source: RegionId;
@@ -37,6 +43,8 @@ interface Received {
 export class PartitionMirror {
   /** Next offset wanted from the source; null: not known, to be read from the mirrored topic. */
   #position: number | null = null;
+  /** The source's log is another one than what was mirrored: it is mirrored from its beginning, and something may be lost between the two. */
+  #anew = false;
   #sourceEnd = 0;
   #connected = false;
   #lastHeardMs: number;
@@ -117,7 +125,7 @@ export class PartitionMirror {
     const { signal } = session;
     this.#queue = [];
     this.#queuedBytes = 0;
-    this.#position ??= await mirrorPosition(log, mirroredTopic(source, topic), partition);
+    this.#position ??= this.#anew ? 0 : await mirrorPosition(log, mirroredTopic(source, topic), partition);
     let wanted = this.#position;
     let failure: { error: unknown } | null = null;
     const fail = (error: unknown) => {
@@ -132,6 +140,7 @@ export class PartitionMirror {
         watch.batches++;
         heard();
         const received = this.#checked(records, wanted);
+        if (received.length === 0 && endOffset < wanted) throw this.#endsBefore(wanted, endOffset);
         wanted = (received.at(-1)?.offset ?? wanted - 1) + 1;
         this.#heard(endOffset);
         if (received.length > 0) await this.#enqueue(received, signal);
@@ -148,6 +157,17 @@ export class PartitionMirror {
     const { error } = (failure as { error: unknown } | null) ?? { error: null };
     if (error) throw error;
     return watch.idle ? 'idle' : 'ended';
+  }
+
+  #endsBefore(wanted: number, endOffset: number): MeridianError {
+    this.#anew = true;
+    this.options.gap();
+    const { source, topic, partition } = this.options;
+    return new MeridianError(
+      'unavailable',
+      `${topic}/${partition} of ${source} ends at ${endOffset} and was mirrored up to ${wanted}: it was made anew, and is mirrored from its beginning`,
+      'later',
+    );
   }
 
   #heard(endOffset: number): void {
@@ -238,14 +258,17 @@ export class PartitionMirror {
 
   async #append(records: readonly LogRecord[], bytes: number): Promise<void> {
     const { log, source, topic, partition, crash } = this.options;
-    const entries = records.map(({ key, value, headers, offset }) => ({
-      key,
-      value,
-      headers: { ...headers, [MIRROR_HEADER]: encodeMirrorOffset(offset) },
-    }));
+    let due = this.#position ?? 0;
+    const entries = records.map(({ key, value, headers, offset, appendedMs }, i) => {
+      // In the record itself: a crash between the append and a note of its own would lose the note.
+      const gap = offset > due || (this.#anew && i === 0) ? { [MIRROR_GAP_HEADER]: encodeMirrorGap(appendedMs) } : {};
+      due = offset + 1;
+      return { key, value, headers: { ...headers, ...gap, [MIRROR_HEADER]: encodeMirrorOffset(offset) } };
+    });
     crash('mirror.before-append');
     await log.append(mirroredTopic(source, topic), partition, entries);
     crash('mirror.after-append');
+    this.#anew = false;
     const last = records.at(-1)!;
     this.#position = last.offset + 1;
     this.#lastAppendedAtSourceMs = last.appendedMs;

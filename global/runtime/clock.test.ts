@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { expect, test } from 'vitest';
 import { ManualClock, realClock } from './clock.js';
 
@@ -31,4 +32,25 @@ test.each([
 test('the real clock agrees with itself', () => {
   const ms = realClock.nowMs();
   expect(Math.abs(Number(realClock.nowUnixNano() / 1_000_000n) - ms)).toBeLessThan(60_000);
+});
+
+test('manual: a sleep leaves no listener on the signal, however it ends', async () => {
+  const clock = new ManualClock();
+  const stop = new AbortController();
+  const ended = [clock.sleep(10, stop.signal), clock.sleep(20, stop.signal)];
+  expect(getEventListeners(stop.signal, 'abort')).toHaveLength(2);
+  await clock.advance(10);
+  await ended[0];
+  expect(getEventListeners(stop.signal, 'abort')).toHaveLength(1);
+  stop.abort();
+  await ended[1];
+  expect(getEventListeners(stop.signal, 'abort')).toHaveLength(0);
+});
+
+test('real: a sleep that was slept to its end leaves no listener on the signal', async () => {
+  const stop = new AbortController();
+  const slept = realClock.sleep(1, stop.signal);
+  expect(getEventListeners(stop.signal, 'abort')).toHaveLength(1);
+  await slept;
+  expect(getEventListeners(stop.signal, 'abort')).toHaveLength(0);
 });

@@ -51,16 +51,14 @@ export class ManualClock implements Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (ms <= 0 || signal?.aborted) return Promise.resolve();
     return new Promise((resolve) => {
-      const sleeper = { atMs: this.#ms + ms, wake: resolve };
+      const sleeper = { atMs: this.#ms + ms, wake: () => done() };
+      const done = () => {
+        this.#sleepers = this.#sleepers.filter((s) => s !== sleeper);
+        signal?.removeEventListener('abort', done);
+        resolve();
+      };
       this.#sleepers.push(sleeper);
-      signal?.addEventListener(
-        'abort',
-        () => {
-          this.#sleepers = this.#sleepers.filter((s) => s !== sleeper);
-          resolve();
-        },
-        { once: true },
-      );
+      signal?.addEventListener('abort', done, { once: true });
     });
   }
 
@@ -70,7 +68,6 @@ export class ManualClock implements Clock {
     for (;;) {
       const next = this.#sleepers.filter((s) => s.atMs <= until).sort((a, b) => a.atMs - b.atMs)[0];
       if (!next) break;
-      this.#sleepers = this.#sleepers.filter((s) => s !== next);
       this.#ms = Math.max(this.#ms, next.atMs);
       next.wake();
       for (let i = 0; i < 10; i++) await Promise.resolve();

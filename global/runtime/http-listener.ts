@@ -1,7 +1,7 @@
-import type { RequestListener, Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import type { ChannelSecurity, ListenAddress } from './channel-security.js';
-import { MeridianError, messageOf } from './errors.js';
+import type { Clock } from './clock.js';
+import { closeHttp, type ListenerName, listenHttp } from './listening.js';
 import type { Service } from './service.js';
 
 export interface HttpListener extends Service {
@@ -9,56 +9,31 @@ export interface HttpListener extends Service {
   readonly address: ListenAddress;
 }
 
-/**
- * An HTTP server as a service. `name` and `option` appear in the error when the port is taken. Stopping lets requests in progress finish
- * for `drainMs`, then closes their connections.
- */
-export function createHttpListener(options: {
-  name: string;
-  option: string;
-  listen: ListenAddress;
-  handler: RequestListener;
-  security: ChannelSecurity;
-  drainMs: number;
-}): HttpListener {
-  const { name, option, listen, handler, security, drainMs } = options;
-  const server: Server = security.httpServer(handler);
+export interface HttpListenerOptions extends ListenerName {
+  readonly listen: ListenAddress;
+  readonly handler: RequestListener;
+  readonly security: ChannelSecurity;
+  readonly clock: Clock;
+  /** How long a stop lets requests in progress finish before it closes their connections. */
+  readonly drainMs: number;
+}
+
+/** An HTTP server as a service, for what people and tools ask (spans come in through the collector's own listener). */
+export function createHttpListener(options: HttpListenerOptions): HttpListener {
+  const { listen, handler, security, clock, drainMs } = options;
+  const server = security.httpServer(handler);
   let address = listen;
   let stopped: Promise<void> | undefined;
   return {
     get address() {
       return address;
     },
-    start: () =>
-      new Promise((resolve, reject) => {
-        server.once('error', (error) => reject(listenError(error, name, option, listen)));
-        server.listen(listen.port, listen.host, () => {
-          address = { host: listen.host, port: (server.address() as AddressInfo).port };
-          resolve();
-        });
-      }),
+    start: async () => {
+      address = await listenHttp(server, listen, options);
+    },
     stop: () => {
-      stopped ??= new Promise((resolve) => {
-        const force = setTimeout(() => server.closeAllConnections(), drainMs);
-        server.close(() => {
-          clearTimeout(force);
-          resolve();
-        });
-        server.closeIdleConnections();
-      });
+      stopped ??= closeHttp(server, drainMs, clock);
       return stopped;
     },
   };
-}
-
-/** A listener that cannot bind: names the port, the listener and the option that moves it. */
-export function listenError(error: unknown, name: string, option: string, listen: ListenAddress): MeridianError {
-  const taken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
-  const why = taken ? 'the port is taken by another process' : messageOf(error);
-  return new MeridianError(
-    'configuration',
-    `${name}: cannot listen on ${listen.host}:${listen.port}: ${why}. Choose another with ${option}`,
-    'never',
-    { cause: error },
-  );
 }

@@ -112,7 +112,7 @@ function fileValues(table: OptionTable, file: OptionSources['file']): Record<str
 }
 
 /** ` - did you mean "x"?`, or nothing where no known name is near. */
-export function didYouMean(name: string, known: readonly string[]): string {
+function didYouMean(name: string, known: readonly string[]): string {
   if (known.length === 0) return '';
   const near = closest(name, known as string[]);
   return distance(name, near) <= Math.max(2, name.length / 2) ? ` - did you mean "${near}"?` : '';

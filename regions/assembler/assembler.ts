@@ -70,7 +70,6 @@ class LogAssembler implements Assembler {
     this.#shared = {
       source,
       log,
-      dlqTopic: TOPICS.spansDlq,
       partitions: options.partitions,
       limits,
       policy: options.policy,
@@ -85,7 +84,6 @@ class LogAssembler implements Assembler {
         operationsMax: limits.catalogueOperationsMax,
       }),
       names: new NameTable(NAMES_MAX),
-      workers: this.#workers,
       nextBlockNumber: blockNumbers(options.incarnation),
       stopping: this.#stopping.signal,
       relieve: () => this.#relieve(),
@@ -118,7 +116,7 @@ class LogAssembler implements Assembler {
       from: 'earliest',
       batchBytesMax: this.#limits.batchBytesMax,
       assigned: (assignment) => {
-        const worker = new PartitionWorker(assignment, this.#shared);
+        const worker = new PartitionWorker(assignment, this.#shared, () => this.#workers.delete(worker));
         this.#workers.add(worker);
         return worker;
       },

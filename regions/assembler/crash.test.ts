@@ -39,7 +39,7 @@ async function run(point: CrashPoint | null, crashAt: ReadonlySet<number>): Prom
   let isDead = false;
   const launch = () => {
     isDead = false;
-    const session = rig.memory.session();
+    const session = rig.session();
     const assembler = rig.assembler({
       log: session,
       crash: (name) => {
@@ -77,9 +77,7 @@ async function run(point: CrashPoint | null, crashAt: ReadonlySet<number>): Prom
 }
 
 async function check(rig: Rig, crashes: number): Promise<void> {
-  const appended = (rig.memory.topics.get(TOPICS.spans) ?? [])
-    .flat()
-    .flatMap(({ value }) => spanKeysOf(Buffer.from(value)));
+  const appended = rig.memory.all(TOPICS.spans).flatMap(({ value }) => spanKeysOf(Buffer.from(value)));
   const segments = await rig.segments();
   const stored = segments.flatMap((segment) => spanKeysOf(segment.payload));
   expect(new Set(stored)).toEqual(new Set(appended));

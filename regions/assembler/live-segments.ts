@@ -2,6 +2,7 @@ import type { LogReads } from '../../global/log/span-log.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { compareSearchPositions, type SearchPosition, type SearchRequest } from '../../global/model/query.js';
 import { joinTracesData } from '../../global/otlp/join.js';
+import { asBuffer } from '../../global/runtime/bytes.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { decodeBlock, readEncodedBlock } from '../segments/block-codec.js';
 import { type CompiledQuery, compileQuery, matchSegment } from '../segments/match.js';
@@ -180,8 +181,4 @@ class BlockReader {
       throw new MeridianError('unavailable', `reading back ${what}: ${messageOf(error)}`, 'later', { cause: error });
     }
   }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { mirroredTopic } from '../../global/log/span-log.js';
 import { GROUPS, TOPICS } from '../../global/log/topics.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { MetadataFlag } from '../../global/model/metadata.js';
@@ -165,9 +166,13 @@ describe('live segments', () => {
     await rig.pass(2_000);
     expect(await liveSpans(again.live, testTraceId(2))).toEqual([]);
     await again.stop();
-    const foreign = rig.assembler({ source: 'us-east-1' as RegionId });
+    const other = 'us-east-1' as RegionId;
+    rig.memory.ensure([
+      { name: mirroredTopic(other, TOPICS.spans), partitions: 1, retentionMs: 1e9, compacted: false },
+    ]);
+    const foreign = rig.assembler({ source: other });
     await foreign.start();
-    expect(await foreign.live.get('us-east-1' as RegionId, testTraceId(2))).toEqual([]);
+    expect(await foreign.live.get(other, testTraceId(2))).toEqual([]);
     await foreign.stop();
   });
 

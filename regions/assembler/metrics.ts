@@ -1,4 +1,5 @@
-import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Counter, Gauge, Registry } from 'prom-client';
+import { sharedCounter, sharedGauge } from '../../global/runtime/shared-metrics.js';
 
 /** The assembler's metrics. Several assemblers (one per source region) share them in one registry, told apart by the label `source`. */
 export interface AssemblerMetrics {
@@ -21,16 +22,10 @@ export interface AssemblerMetrics {
 }
 
 export function assemblerMetrics(registry: Registry): AssemblerMetrics {
-  const counter = <L extends string>(name: string, help: string, labelNames: L[]): Counter<L> => {
-    const known = registry.getSingleMetric(`meridian_assembler_${name}`);
-    if (known instanceof Counter) return known;
-    return new Counter({ name: `meridian_assembler_${name}`, help, labelNames, registers: [registry] });
-  };
-  const gauge = <L extends string>(name: string, help: string, labelNames: L[]): Gauge<L> => {
-    const known = registry.getSingleMetric(`meridian_assembler_${name}`);
-    if (known instanceof Gauge) return known;
-    return new Gauge({ name: `meridian_assembler_${name}`, help, labelNames, registers: [registry] });
-  };
+  const counter = <L extends string>(name: string, help: string, labelNames: L[]): Counter<L> =>
+    sharedCounter(registry, `meridian_assembler_${name}`, help, labelNames);
+  const gauge = <L extends string>(name: string, help: string, labelNames: L[]): Gauge<L> =>
+    sharedGauge(registry, `meridian_assembler_${name}`, help, labelNames);
   return {
     spans: counter('spans_total', 'Spans read and assembled', ['source']),
     records: counter('records_total', 'Records of spans read, by result: assembled, repeated, malformed', [

@@ -18,7 +18,7 @@ export const ASSEMBLER_DEFAULTS = {
   segmentBytesMax: 4 * MIB,
   segmentSpansMax: 50_000,
   /** Beyond these the oldest open traces are closed early. Bytes include what an open trace costs beside its spans. */
-  openBytesMax: 1024 * MIB,
+  openBytesMax: 512 * MIB,
   openTracesMax: 600_000,
   /** A newly seen trace is announced within this. */
   announceMs: 100,

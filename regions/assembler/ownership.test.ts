@@ -27,7 +27,7 @@ const orphan = (trace: number, over: Partial<TestSpan> = {}): TestSpan => ({
 
 /** A log whose one partition is handed to the assembler by hand. */
 function byHand(rig: Rig) {
-  const session = rig.memory.session();
+  const session = rig.session();
   const commits: number[] = [];
   let assign: ((startOffset: number) => PartitionHandler) | null = null;
   const log: SpanLog = Object.assign(Object.create(session), {
@@ -129,17 +129,17 @@ describe('ownership of a partition', () => {
     rig.append([orphan(1)]);
     await handler.records(hand.batch());
     let refused = 0;
-    rig.memory.refuse = (topic) => {
-      if (topic !== TOPICS.segments) return null;
+    rig.memory.onAppend = (_when, topic) => {
+      if (topic !== TOPICS.segments) return;
       refused++;
-      return new MeridianError('too-large', 'no such block', 'never');
+      throw new MeridianError('too-large', 'no such block', 'never');
     };
     await rig.until(() => refused === 1, 'a refusal');
     expect(await assembler.health().check()).toMatchObject({ state: 'degraded', detail: 'partition 0: no such block' });
     rig.append([orphan(2)]);
     await expect(handler.records(hand.batch(1))).rejects.toMatchObject({ code: 'too-large' });
     await handler.close('lost');
-    rig.memory.refuse = null;
+    rig.memory.onAppend = () => {};
     const next = hand.assign();
     await next.records(hand.batch());
     await next.close('stopped');
@@ -191,7 +191,7 @@ describe('limits', () => {
     rig.memory.isDown = true;
     let offset = 0;
     const deliver = async (trace: number) => {
-      rig.appendAnyway(0, tracesDataOf([orphan(trace, { paddingBytes: 1_000 })]));
+      rig.appendRecord(0, tracesDataOf([orphan(trace, { paddingBytes: 1_000 })]), rig.stamp());
       await handler.records(hand.batch(offset++));
     };
     for (let trace = 1; trace <= 4; trace++) await deliver(trace);

@@ -1,10 +1,12 @@
+import { deadLetterEntry } from '../../global/log/dead-letter.js';
 import type { LogBatch, LogRecord, PartitionAssignment, PartitionHandler } from '../../global/log/span-log.js';
+import { TOPICS } from '../../global/log/topics.js';
+import { untilDone } from '../../global/runtime/backoff.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import type { ClosedTrace, Fragment } from './open-traces.js';
 import { PartitionAssembly } from './partition-assembly.js';
 import { assemblePass, type PipelinePorts } from './pipeline.js';
 import { readFragments } from './read-fragments.js';
-import { untilDone } from './retry.js';
 import type { AssemblerShared } from './shared.js';
 import { StampWindow } from './stamp-window.js';
 
@@ -17,6 +19,7 @@ export class PartitionWorker implements PartitionHandler {
   readonly partition: number;
   readonly #assignment: PartitionAssignment;
   readonly #shared: AssemblerShared;
+  readonly #onClosed: () => void;
   readonly #stamps: StampWindow;
   readonly #ports: PipelinePorts;
   /** Ends waiting and retrying: the partition is lost, or a stop took too long. */
@@ -27,11 +30,13 @@ export class PartitionWorker implements PartitionHandler {
   #failure: { error: unknown } | null = null;
   #closed = false;
 
-  constructor(assignment: PartitionAssignment, shared: AssemblerShared) {
+  /** `onClosed`: called once, when it counts no more. */
+  constructor(assignment: PartitionAssignment, shared: AssemblerShared, onClosed: () => void) {
     const { limits, source, partitions, clock } = shared;
     this.partition = assignment.partition;
     this.#assignment = assignment;
     this.#shared = shared;
+    this.#onClosed = onClosed;
     this.#committed = assignment.startOffset;
     this.#committedMs = clock.monotonicMs();
     this.assembly = new PartitionAssembly(limits, assignment.startOffset);
@@ -77,7 +82,7 @@ export class PartitionWorker implements PartitionHandler {
     } else {
       await this.#drain();
     }
-    this.#shared.workers.delete(this);
+    this.#onClosed();
     this.#shared.held.dropped(this.assembly.abandon());
   }
 
@@ -96,7 +101,7 @@ export class PartitionWorker implements PartitionHandler {
   }
 
   async #fragmentsOf(record: LogRecord): Promise<readonly Fragment[]> {
-    const { source, metrics, log, dlqTopic } = this.#shared;
+    const { source, metrics, log } = this.#shared;
     try {
       const fragments = readFragments(record, this.partition, this.#shared, this.#stamps);
       metrics.records.inc({ source, result: fragments ? 'assembled' : 'repeated' });
@@ -107,14 +112,11 @@ export class PartitionWorker implements PartitionHandler {
       metrics.deadLetters.inc({ source });
       const where = `offset ${record.offset} of ${this.#assignment.topic}/${this.partition}`;
       this.#shared.logger.error({ err: error, where }, 'a record of spans cannot be read; it goes to the dead letters');
-      const headers = {
-        ...record.headers,
-        reason: Buffer.from(`${error.code}: ${error.message}`),
-        origin: Buffer.from(where),
-      };
-      await this.#untilDone('append to the dead letters', () =>
-        log.append(dlqTopic, 0, [{ key: record.key, value: record.value, headers }]),
-      );
+      const { topic } = this.#assignment;
+      const { code, message } = error;
+      const place = { topic, partition: this.partition, offset: record.offset };
+      const letter = deadLetterEntry({ ...place, state: 'poison', code, message }, record);
+      await this.#untilDone('append to the dead letters', () => log.append(TOPICS.spansDlq, 0, [letter]));
       return [];
     }
   }

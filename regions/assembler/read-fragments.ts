@@ -1,5 +1,6 @@
 import type { LogRecord } from '../../global/log/span-log.js';
 import { splitByTrace } from '../../global/otlp/split.js';
+import { asBuffer } from '../../global/runtime/bytes.js';
 import { readSpansRecordInfo } from '../log/spans-record.js';
 import { summarize } from '../segments/summarize.js';
 import type { Fragment } from './open-traces.js';
@@ -19,8 +20,7 @@ export function readFragments(
   const { stamp, receivedMs } = readSpansRecordInfo(record, partition);
   const { source: region, names, catalogue, clock } = shared;
   const nowMs = clock.nowMs();
-  const value = Buffer.from(record.value.buffer, record.value.byteOffset, record.value.byteLength);
-  const fragments = splitByTrace(value).map(({ traceId, bytes, spanCount }) => {
+  const fragments = splitByTrace(asBuffer(record.value)).map(({ traceId, bytes, spanCount }) => {
     const payload = inOwnMemory(bytes);
     const metadata = summarize(payload, {
       traceId,

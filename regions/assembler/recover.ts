@@ -1,6 +1,7 @@
 import type { LogOffsets, LogReads } from '../../global/log/span-log.js';
 import { GROUPS, TOPICS } from '../../global/log/topics.js';
 import type { RegionId } from '../../global/model/ids.js';
+import { asBuffer } from '../../global/runtime/bytes.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import { decodeBlock, readEncodedBlock } from '../segments/block-codec.js';
@@ -34,7 +35,7 @@ export async function recoverHeldBlocks({ log, source, held, logger }: RecoverOp
         next = offset + 1;
         if (offset >= end) break;
         try {
-          const encoded = readEncodedBlock(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+          const encoded = readEncodedBlock(asBuffer(value));
           if (encoded.source !== source) continue;
           const { id, segments } = await decodeBlock(encoded);
           held.recovered({ id, partition, offset, segments });

@@ -10,13 +10,11 @@ import type { CatalogueWindow } from './catalogue-window.js';
 import type { HeldSegments } from './held-segments.js';
 import type { AssemblerMetrics } from './metrics.js';
 import type { AssemblerLimits } from './options.js';
-import type { PartitionWorker } from './partition-worker.js';
 
 /** What all partitions of one assembler share. */
 export interface AssemblerShared {
   readonly source: RegionId;
   readonly log: LogAppender;
-  readonly dlqTopic: string;
   readonly partitions: PartitionCounts;
   readonly limits: AssemblerLimits;
   readonly policy: SamplingPolicy;
@@ -27,7 +25,6 @@ export interface AssemblerShared {
   readonly held: HeldSegments;
   readonly catalogue: CatalogueWindow;
   readonly names: NameTable;
-  readonly workers: Set<PartitionWorker>;
   readonly nextBlockNumber: () => number;
   /** Aborted when the assembler stops: nothing waits for room any more. */
   readonly stopping: AbortSignal;

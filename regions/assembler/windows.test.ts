@@ -3,8 +3,6 @@ import { describe, expect, test } from 'vitest';
 import type { TraceId } from '../../global/model/ids.js';
 import { MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js';
 import { compareSearchPositions, type SpanQuery } from '../../global/model/query.js';
-import { ManualClock } from '../../global/runtime/clock.js';
-import { MeridianError } from '../../global/runtime/errors.js';
 import { matchSegment } from '../segments/match.js';
 import { summarize } from '../segments/summarize.js';
 import { CatalogueWindow } from './catalogue-window.js';
@@ -12,7 +10,6 @@ import { LinkedOrder, type Links, noLinks } from './linked-order.js';
 import { NewestFirst } from './newest-first.js';
 import { splitFeedRecord } from './pipeline.js';
 import { mayMatch } from './prefilter.js';
-import { untilDone } from './retry.js';
 import { StampWindow } from './stamp-window.js';
 import { HOME } from './testing/rig.js';
 import { testSpanId, testTraceId, tracesDataOf } from './testing/spans.js';
@@ -242,51 +239,5 @@ describe('splitting a feed record', () => {
     expect(parts.flatMap((part) => part.traces)).toEqual(traces);
     expect(parts.map((part) => part.watermark)).toEqual([...parts.slice(1).map(() => null), watermark]);
     expect(parts.map((part) => part.catalogue.length)).toEqual([1, ...parts.slice(1).map(() => 0)]);
-  });
-});
-
-describe('repeating until done', () => {
-  const setUp = () => {
-    const clock = new ManualClock();
-    const abort = new AbortController();
-    const retries: string[] = [];
-    const options = {
-      clock,
-      firstMs: 100,
-      maxMs: 300,
-      signal: abort.signal,
-      onRetry: (error: MeridianError) => retries.push(error.message),
-    };
-    return { clock, abort, retries, options };
-  };
-  const down = () => new MeridianError('unavailable', 'down', 'later');
-
-  test('waits 100, 200, 300, 300 ms between attempts', async () => {
-    const { clock, options } = setUp();
-    const startMs = clock.nowMs();
-    const attempts: number[] = [];
-    const done = untilDone(async () => {
-      attempts.push(clock.nowMs() - startMs);
-      if (attempts.length < 5) throw down();
-      return 'done';
-    }, options);
-    for (let passed = 0; passed < 2_000; passed += 50) {
-      await Promise.resolve();
-      await clock.advance(50);
-    }
-    expect(await done).toBe('done');
-    expect(attempts).toEqual([0, 100, 300, 600, 900]);
-  });
-
-  test('gives up at what no repetition helps, and when it is told to', async () => {
-    const { abort, options, retries } = setUp();
-    const refused = new MeridianError('refused', 'no', 'never');
-    await expect(untilDone(() => Promise.reject(refused), options)).rejects.toBe(refused);
-    expect(retries).toEqual([]);
-    const waiting = untilDone(() => Promise.reject(down()), options);
-    const ended = expect(waiting).rejects.toMatchObject({ code: 'unavailable' });
-    await Promise.resolve();
-    abort.abort();
-    await ended;
   });
 });

@@ -6,17 +6,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { tracePartition } from '../../global/log/partition.js';
 import type { SpanLog } from '../../global/log/span-log.js';
 import { TOPICS } from '../../global/log/topics.js';
+import { comparableRows } from '../../global/otlp/testing/rows.js';
 import { realClock } from '../../global/runtime/clock.js';
 import { silentLogger } from '../../global/runtime/logger.js';
 import { readSpansRecordInfo } from '../log/spans-record.js';
 import { openSqliteSpanLog } from '../log/sqlite-span-log.js';
-import {
-  decodeSpans,
-  encodeSpans,
-  startTestCollector,
-  type TestCollector,
-  testSpan,
-} from './testing/test-collector.js';
+import { encodeSpans, startTestCollector, type TestCollector, testSpan } from './testing/test-collector.js';
 
 const PARTITIONS = 4;
 
@@ -58,7 +53,7 @@ describe('into the embedded log', () => {
         expect(receivedMs).toBeLessThanOrEqual(Date.now());
         expect(stamps.has(JSON.stringify(stamp))).toBe(false);
         stamps.add(JSON.stringify(stamp));
-        for (const { span } of decodeSpans(record.value)) {
+        for (const { span } of comparableRows(record.value)) {
           names.push(span.name);
           const traceId = Buffer.from(String(span.traceId), 'base64');
           expect(tracePartition(traceId, 0, PARTITIONS)).toBe(partition);

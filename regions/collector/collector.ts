@@ -1,12 +1,7 @@
-import type { Registry } from 'prom-client';
-import type { LogAppender } from '../../global/log/span-log.js';
 import type { RegionId } from '../../global/model/ids.js';
-import { LIMITS } from '../../global/model/limits.js';
-import { createRedactor, type RedactorOptions } from '../../global/otlp/redact.js';
-import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
+import { createRedactor } from '../../global/otlp/redact.js';
+import type { ListenAddress } from '../../global/runtime/channel-security.js';
 import type { Clock } from '../../global/runtime/clock.js';
-import type { ReachCrashPoint } from '../../global/runtime/crash-points.js';
-import { MeridianError } from '../../global/runtime/errors.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { HealthCheck, PartHealth, Service } from '../../global/runtime/service.js';
 import { Admission } from './admission.js';
@@ -16,70 +11,17 @@ import { Gatherer } from './gatherer.js';
 import { HttpListener } from './http-listener.js';
 import { jaegerThriftRoute, nativeRoute, otlpRoute, zipkinRoute } from './http-routes.js';
 import { CollectorMetrics } from './metrics.js';
+import {
+  COLLECTOR_DEFAULTS,
+  type CollectorAddresses,
+  type CollectorLimits,
+  type CollectorOptions,
+  checkLimits,
+} from './options.js';
 import { OtlpGrpcListener } from './otlp-grpc.js';
 import type { Pipeline } from './pipeline.js';
 import type { SpansRoute } from './protocol.js';
 import { spansHttpHandler } from './spans-http.js';
-
-/** Limits and times of a collector; every one can be left to its default. */
-export const COLLECTOR_DEFAULTS = {
-  /** How long the spans of a request wait for company at most, while appends are under way; and while none is. */
-  gatherMs: 5,
-  gatherIdleMs: 1,
-  gatherBytesMax: 1024 * 1024,
-  /** At most what the log takes as one record. */
-  recordBytesMax: 4 * 1024 * 1024,
-  inFlightBytesMax: LIMITS.requestInflatedBytesMax,
-  inFlightRequestsMax: 1024,
-  /** Memory for bodies and records that may lie idle between two uses. */
-  pooledBytesMax: 16 * 1024 * 1024,
-  requestBytesMax: LIMITS.requestBytesMax,
-  requestInflatedBytesMax: LIMITS.requestInflatedBytesMax,
-  spansPerRequestMax: LIMITS.spansPerRequestMax,
-  headersTimeoutMs: 10_000,
-  requestTimeoutMs: 30_000,
-  keepAliveTimeoutMs: 75_000,
-  /** Per HTTP listener. */
-  connectionsMax: 10_000,
-  grpcStreamsPerConnectionMax: 100,
-  grpcReceivingMax: 256,
-  /** What a client is told to wait before it sends again. */
-  retryAfterMs: 1000,
-  drainMs: 10_000,
-  /** Origins of pages whose browsers may send spans; `*` for all. */
-  corsOrigins: [] as readonly string[],
-} as const;
-
-export type CollectorLimits = {
-  readonly [K in keyof typeof COLLECTOR_DEFAULTS]: Widened<(typeof COLLECTOR_DEFAULTS)[K]>;
-};
-type Widened<T> = T extends number ? number : T;
-
-export interface CollectorOptions extends Partial<CollectorLimits> {
-  readonly region: RegionId;
-  /** Names this collector in every record it appends. */
-  readonly collectorId: string;
-  readonly log: LogAppender;
-  /** Partitions of `spans`. */
-  readonly partitionCount: number;
-  readonly listen: CollectorAddresses;
-  readonly redaction: RedactorOptions;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly registry: Registry;
-  readonly crash: ReachCrashPoint;
-  readonly security: ChannelSecurity;
-  /** A random uint32; asked once, for the instance in the records' stamps. */
-  readonly random32: () => number;
-}
-
-export interface CollectorAddresses {
-  readonly otlpGrpc: ListenAddress;
-  /** Also native spans. */
-  readonly otlpHttp: ListenAddress;
-  readonly zipkin: ListenAddress;
-  readonly jaegerThrift: ListenAddress;
-}
 
 /**
  * Takes spans of every protocol, checks them, and acknowledges what is durable in the region's log. Stateless: any number of them can
@@ -241,16 +183,6 @@ class ListeningCollector implements Collector {
   #listeners(): Service[] {
     return [this.#grpc, ...Object.values(this.#http)];
   }
-}
-
-function checkLimits(limits: CollectorLimits): void {
-  const broken =
-    limits.inFlightBytesMax < limits.requestInflatedBytesMax
-      ? 'inFlightBytesMax must hold one request of requestInflatedBytesMax, or such a request would be told to retry for ever'
-      : limits.recordBytesMax < limits.gatherBytesMax
-        ? 'recordBytesMax must be at least gatherBytesMax'
-        : null;
-  if (broken) throw new MeridianError('configuration', `collector limits: ${broken}`, 'never');
 }
 
 function withoutUndefined<T extends object>(options: T): T {

@@ -1,7 +1,8 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
 import type { Clock } from '../../global/runtime/clock.js';
-import { MeridianError, messageOf } from '../../global/runtime/errors.js';
+import { MeridianError } from '../../global/runtime/errors.js';
+import { closeHttp, type ListenerName, listenHttp } from '../../global/runtime/listening.js';
 import type { Service } from '../../global/runtime/service.js';
 
 /** What bounds a listener's clients. */
@@ -16,9 +17,7 @@ export interface HttpListenerLimits {
   readonly drainMs: number;
 }
 
-export interface HttpListenerOptions extends HttpListenerLimits {
-  /** For messages: which listener. */
-  readonly name: string;
+export interface HttpListenerOptions extends HttpListenerLimits, ListenerName {
   readonly listen: ListenAddress;
   readonly security: ChannelSecurity;
   readonly clock: Clock;
@@ -33,6 +32,7 @@ export class HttpListener implements Service {
   readonly #options: HttpListenerOptions;
   readonly #server: Server;
   readonly #answering = new Set<ServerResponse>();
+  #address: ListenAddress | null = null;
   #stopping: Promise<void> | null = null;
 
   constructor(options: HttpListenerOptions) {
@@ -55,21 +55,14 @@ export class HttpListener implements Service {
     this.#server = server;
   }
 
-  /** Where it listens; the port that was taken where 0 was asked. Only between start and stop. */
+  /** Where it listens; the port that was taken where 0 was asked. Throws `unavailable` before the start. */
   get address(): ListenAddress {
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') {
-      throw new MeridianError('unavailable', `${this.#options.name} does not listen yet`, 'later');
-    }
-    return { host: this.#options.listen.host, port: address.port };
+    if (this.#address) return this.#address;
+    throw new MeridianError('unavailable', `${this.#options.name} does not listen yet`, 'later');
   }
 
-  start(): Promise<void> {
-    const { listen, name } = this.#options;
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', (cause) => reject(listenError(name, listen, cause)));
-      this.#server.listen(listen.port, listen.host, resolve);
-    });
+  async start(): Promise<void> {
+    this.#address = await listenHttp(this.#server, this.#options.listen, this.#options);
   }
 
   stop(): Promise<void> {
@@ -78,29 +71,8 @@ export class HttpListener implements Service {
   }
 
   async #drain(): Promise<void> {
-    if (!this.#server.listening) return;
+    // Connections that are idle are closed at once; the others end with their answer.
     for (const response of this.#answering) if (!response.headersSent) response.setHeader('Connection', 'close');
-    const drained = new AbortController();
-    // `close` also ends the connections that are idle now; the others end with their answer (Connection: close).
-    const closed = new Promise<void>((resolve) => {
-      this.#server.close(() => {
-        drained.abort();
-        resolve();
-      });
-    });
-    void this.#options.clock.sleep(this.#options.drainMs, drained.signal).then(() => {
-      if (!drained.signal.aborted) this.#server.closeAllConnections();
-    });
-    await closed;
+    await closeHttp(this.#server, this.#options.drainMs, this.#options.clock);
   }
-}
-
-/** A port that is taken or an address that is not ours: names the listener, the address and what to change. */
-export function listenError(name: string, listen: ListenAddress, cause: unknown): MeridianError {
-  return new MeridianError(
-    'configuration',
-    `the ${name} listener cannot bind ${listen.host}:${listen.port}: ${messageOf(cause)}`,
-    'never',
-    { cause },
-  );
 }

@@ -4,8 +4,7 @@ import { readOtlpJson } from '../../global/otlp/otlp-json-decode.js';
 import { readZipkinJson } from '../../global/otlp/zipkin.js';
 import type { Failure } from './failure.js';
 import { exportResponse, exportResponseJson, statusJson, statusMessage } from './otlp-answers.js';
-import type { Outcome } from './pipeline.js';
-import { type HttpProtocol, type HttpReply, readOtlp, type SpansRoute } from './protocol.js';
+import { type HttpProtocol, type HttpReply, type Outcome, readOtlp, type SpansRoute } from './protocol.js';
 
 const JSON_TYPE = 'application/json';
 const PROTOBUF_TYPE = 'application/x-protobuf';

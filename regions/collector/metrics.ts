@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { PreparedBatch, RejectedSpan } from '../../global/otlp/prepare.js';
+import type { PreparedBatch } from '../../global/otlp/prepare.js';
+import type { RejectedSpan } from '../../global/otlp/verdict.js';
 import type { MeridianError } from '../../global/runtime/errors.js';
 import type { Admission } from './admission.js';
 import type { ProtocolName } from './protocol.js';

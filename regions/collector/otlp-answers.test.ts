@@ -2,7 +2,7 @@ import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
 import type { Failure } from './failure.js';
 import { exportResponse, exportResponseJson, statusJson, statusMessage } from './otlp-answers.js';
-import type { Outcome } from './pipeline.js';
+import type { Outcome } from './protocol.js';
 
 // From opentelemetry-proto (trace_service.proto) and googleapis (rpc/status.proto, rpc/error_details.proto).
 const { root } = protobuf.parse(`

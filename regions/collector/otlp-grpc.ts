@@ -12,11 +12,11 @@ import {
 import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
+import { closeGrpc, listenGrpc } from '../../global/runtime/listening.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { Service } from '../../global/runtime/service.js';
 import type { Admission, Ticket } from './admission.js';
 import { detailOf, type Failure, failureOf } from './failure.js';
-import { listenError } from './http-listener.js';
 import { exportResponse, statusMessage } from './otlp-answers.js';
 import { acceptSpans, type Pipeline } from './pipeline.js';
 import { readOtlp } from './protocol.js';
@@ -61,7 +61,7 @@ const PROTOCOL = 'otlp-grpc';
 export class OtlpGrpcListener implements Service {
   readonly #options: OtlpGrpcOptions;
   readonly #server: Server;
-  #port: number | null = null;
+  #address: ListenAddress | null = null;
   readonly #receiving: Receiving;
   #stopping: Promise<void> | null = null;
 
@@ -84,20 +84,13 @@ export class OtlpGrpcListener implements Service {
   }
 
   get address(): ListenAddress {
-    if (this.#port === null)
-      throw new MeridianError('unavailable', 'the OTLP/gRPC listener does not listen yet', 'later');
-    return { host: this.#options.listen.host, port: this.#port };
+    if (this.#address) return this.#address;
+    throw new MeridianError('unavailable', 'the OTLP/gRPC listener does not listen yet', 'later');
   }
 
-  start(): Promise<void> {
+  async start(): Promise<void> {
     const { listen, security } = this.#options;
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(bindTarget(listen), security.grpcServer(), (cause, port) => {
-        if (cause) return reject(listenError('OTLP/gRPC', listen, cause));
-        this.#port = port;
-        resolve();
-      });
-    });
+    this.#address = await listenGrpc(this.#server, listen, { name: 'OTLP/gRPC' }, security);
   }
 
   stop(): Promise<void> {
@@ -106,17 +99,7 @@ export class OtlpGrpcListener implements Service {
   }
 
   async #drain(): Promise<void> {
-    const drained = new AbortController();
-    const closed = new Promise<void>((resolve) => {
-      this.#server.tryShutdown(() => {
-        drained.abort();
-        resolve();
-      });
-    });
-    void this.#options.clock.sleep(this.#options.drainMs, drained.signal).then(() => {
-      if (!drained.signal.aborted) this.#server.forceShutdown();
-    });
-    await closed;
+    await closeGrpc(this.#server, this.#options.drainMs, this.#options.clock);
     this.#receiving.close();
   }
 
@@ -169,10 +152,6 @@ export class OtlpGrpcListener implements Service {
     const intercepting = new ServerInterceptingCall(call, responder);
     return intercepting;
   };
-}
-
-function bindTarget({ host, port }: ListenAddress): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 function statusOf(failure: Failure): { code: number; details: string; metadata: Metadata } {

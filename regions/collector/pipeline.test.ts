@@ -20,14 +20,6 @@ describe('joining what reading and checking refused', () => {
     );
   });
 
-  test('messages do not say another place', () => {
-    const message = 'span 1 (00f067aa0ba902b7): trace id: all zero';
-    expect(joinRejected([rejected(0, 'read')], [{ ...rejected(1, 'check'), message }])[1]).toMatchObject({
-      index: 2,
-      message: 'trace id: all zero',
-    });
-  });
-
   test('as many are named as an answer may name, and not one more', () => {
     const many = (count: number) => Array.from({ length: count }, (_, i) => rejected(i, 'read'));
     expect(joinRejected(many(REJECTED_NAMED_MAX), [])).toHaveLength(REJECTED_NAMED_MAX);

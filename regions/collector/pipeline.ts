@@ -1,12 +1,13 @@
 import { tracePartition } from '../../global/log/partition.js';
-import { prepareBatch, REJECTED_NAMED_MAX, type RejectedSpan } from '../../global/otlp/prepare.js';
+import { prepareBatch, REJECTED_NAMED_MAX } from '../../global/otlp/prepare.js';
 import type { Redactor } from '../../global/otlp/redact.js';
+import type { RejectedSpan } from '../../global/otlp/verdict.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import type { Ticket } from './admission.js';
 import type { PooledBuffer } from './buffer-pool.js';
 import type { Gatherer } from './gatherer.js';
 import type { CollectorMetrics } from './metrics.js';
-import type { ProtocolName, ReadSpans } from './protocol.js';
+import type { Outcome, ProtocolName, ReadSpans } from './protocol.js';
 
 /** What `acceptSpans` works with; made once by the collector. */
 export interface Pipeline {
@@ -16,15 +17,6 @@ export interface Pipeline {
   readonly spansPerRequestMax: number;
   readonly gatherer: Gatherer;
   readonly metrics: CollectorMetrics;
-}
-
-/** What became of a request's spans: each is durable or refused. */
-export interface Outcome {
-  readonly spanCount: number;
-  readonly acceptedCount: number;
-  /** The first of the refused (a bounded number), in order of index; the index counts the spans of the request as it was sent. */
-  readonly rejected: readonly RejectedSpan[];
-  readonly rejectedCount: number;
 }
 
 /**
@@ -83,13 +75,8 @@ export function joinRejected(byReading: readonly RejectedSpan[], byChecking: rea
   let passed = 0;
   for (const rejected of byChecking) {
     while (passed < first.length && first[passed]!.index <= rejected.index + passed) joined.push(first[passed++]!);
-    joined.push({ ...rejected, index: rejected.index + passed, message: withoutPlace(rejected.message) });
+    joined.push({ ...rejected, index: rejected.index + passed });
   }
   while (passed < first.length) joined.push(first[passed++]!);
   return joined.slice(0, REJECTED_NAMED_MAX);
-}
-
-/** Checking begins its messages with the place and id of the span, as it counts them; both are fields, and the place was moved. */
-function withoutPlace(message: string): string {
-  return message.replace(/^span \d+(?: \([0-9a-f]{16}\))?: /, '');
 }

@@ -1,6 +1,5 @@
-import type { RejectedSpan } from '../../global/otlp/prepare.js';
+import type { RejectedSpan } from '../../global/otlp/verdict.js';
 import type { Failure } from './failure.js';
-import type { Outcome } from './pipeline.js';
 
 /** Names of the protocols: labels of metrics. */
 export type ProtocolName =
@@ -20,6 +19,15 @@ export interface ReadResult {
 
 /** Reads a body into OTLP bytes. Pure; throws `malformed` or `too-large` where nothing can be made of it. */
 export type ReadSpans = (body: Buffer) => ReadResult;
+
+/** What became of a request's spans: each is durable or refused. */
+export interface Outcome {
+  readonly spanCount: number;
+  readonly acceptedCount: number;
+  /** The first of the refused (a bounded number), in order of index; the index counts the spans of the request as it was sent. */
+  readonly rejected: readonly RejectedSpan[];
+  readonly rejectedCount: number;
+}
 
 export interface HttpReply {
   readonly status: number;

@@ -1,3 +1,5 @@
+import { DROP_KEYS_DEFAULT, MASK_KEYS_DEFAULT } from '../../global/otlp/redact.js';
+import { PATTERN_NAMES } from '../../global/otlp/redact-text.js';
 import {
   choice,
   flag,
@@ -8,6 +10,8 @@ import {
   optionalText,
   text,
 } from '../../global/runtime/options.js';
+import { ASSEMBLER_DEFAULTS } from '../assembler/options.js';
+import { COLLECTOR_DEFAULTS } from '../collector/options.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -34,42 +38,51 @@ export const REGION_OPTIONS = {
   gatherMs: integer({
     help: 'how long spans gather before they are appended',
     unit: 'ms',
-    default: 5,
+    default: COLLECTOR_DEFAULTS.gatherMs,
     min: 0,
     max: 1000,
   }),
   redactDropKeys: list({
     help: 'attributes that are dropped before anything is stored',
-    default: ['user.password', 'user.token'],
+    default: DROP_KEYS_DEFAULT,
   }),
-  redactMaskKeys: list({ help: 'attributes whose value is replaced by a keyed hash', default: ['user.id'] }),
+  redactMaskKeys: list({ help: 'attributes whose value is replaced by a keyed hash', default: MASK_KEYS_DEFAULT }),
   redactPatterns: list({
-    help: 'patterns that are replaced inside any text: email, card, bearer',
-    default: ['email', 'card', 'bearer'],
+    help: `patterns that are replaced inside any text: ${PATTERN_NAMES.join(', ')}`,
+    default: PATTERN_NAMES,
   }),
   redactSecretFile: optionalText({
     help: 'file with the key of the mask, the same in every region so that masked values can be joined; default: a fixed key, for trying out only',
   }),
-  corsOrigins: list({ help: "origins whose browsers may send OTLP; '*' for any", default: [] }),
+  corsOrigins: list({
+    help: "origins whose browsers may send OTLP; '*' for any",
+    default: COLLECTOR_DEFAULTS.corsOrigins,
+  }),
   assemblerIdleMs: integer({
     help: 'a trace that got no span for so long is closed',
     unit: 'ms',
-    default: 30_000,
+    default: ASSEMBLER_DEFAULTS.idleMs,
     min: 100,
     max: HOUR_MS,
   }),
-  assemblerAgeMs: integer({ help: 'a trace this old is closed', unit: 'ms', default: 300_000, min: 1000, max: DAY_MS }),
+  assemblerAgeMs: integer({
+    help: 'a trace this old is closed',
+    unit: 'ms',
+    default: ASSEMBLER_DEFAULTS.ageMs,
+    min: 1000,
+    max: DAY_MS,
+  }),
   assemblerSettleMs: integer({
     help: 'a whole trace that got no span for so long is closed',
     unit: 'ms',
-    default: 2000,
+    default: ASSEMBLER_DEFAULTS.settleMs,
     min: 0,
     max: HOUR_MS,
   }),
   assemblerOpenBytesMax: integer({
     help: 'bytes of open traces held in memory; the oldest are closed beyond it',
     unit: 'bytes',
-    default: 512 * 1024 * 1024,
+    default: ASSEMBLER_DEFAULTS.openBytesMax,
     min: 1024 * 1024,
     max: 64 * 1024 ** 3,
   }),
@@ -106,7 +119,7 @@ export const REGION_OPTIONS = {
   drainMs: integer({
     help: 'longest wait for requests in progress when stopping',
     unit: 'ms',
-    default: 10_000,
+    default: COLLECTOR_DEFAULTS.drainMs,
     min: 0,
     max: 600_000,
   }),

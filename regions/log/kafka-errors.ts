@@ -5,7 +5,7 @@ export function kafkaErrorType(error: unknown): string {
   if (!(error instanceof Error)) return '';
   const { type } = error as { type?: unknown };
   if (typeof type === 'string') return type;
-  const cause = error.cause;
+  const { cause } = error;
   return cause instanceof Error && cause !== error ? kafkaErrorType(cause) : error.name;
 }
 

@@ -13,7 +13,10 @@ export interface KafkaLimits {
   readonly partitionRequestBytesMax: number;
   /** What one request appends to all of its partitions, bytes; a single larger entry goes alone. */
   readonly requestBytesMax: number;
-  /** Time for an append, its repetitions over a leader change or a broker's restart included, before it rejects with `unavailable`. */
+  /**
+   * Time for a request with appends, its repetitions over a leader change or a broker's restart included, before they reject with
+   * `unavailable`. Those that come while it is under way begin with the next.
+   */
   readonly appendBudgetMs: number;
   /** The same for every other question to the cluster: offsets, commits, reads, topics. */
   readonly askBudgetMs: number;

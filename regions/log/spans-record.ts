@@ -23,7 +23,7 @@ export const SPANS_RECORD_HEADER = 'meridian';
 const VERSION = 1;
 const FIXED_BYTES = 17;
 
-export function encodeSpansRecordInfo(info: SpansRecordInfo): Buffer {
+function encodeSpansRecordInfo(info: SpansRecordInfo): Buffer {
   const bytes = Buffer.alloc(FIXED_BYTES + Buffer.byteLength(info.collectorId));
   bytes.writeUInt8(VERSION, 0);
   bytes.writeUInt32LE(info.stamp.instance, 1);

@@ -1,20 +1,11 @@
-import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RegionId } from '../../global/model/ids.js';
 import type { SpanQuery } from '../../global/model/query.js';
+import { UNKNOWN_SERVICE } from '../../global/otlp/span-view.js';
+import { officialEncode } from '../../global/otlp/testing/official-otlp.js';
 import { compileQuery, matchSegment } from './match.js';
 import type { Segment } from './segment.js';
-import { UNKNOWN_SERVICE } from './summarize.js';
-
-interface GeneratedMessage {
-  fromObject(value: object): object;
-  encode(message: object): { finish(): Uint8Array };
-}
-const root: { opentelemetry: { proto: { trace: { v1: { TracesData: GeneratedMessage } } } } } = createRequire(
-  import.meta.url,
-)('otlp-generated/build/src/generated/root.js');
-const { TracesData } = root.opentelemetry.proto.trace.v1;
 
 interface Value {
   stringValue?: string;
@@ -63,7 +54,7 @@ function segmentOf(resources: readonly ResourceObject[], traceId = TRACE): Segme
       ],
     })),
   };
-  const payload = Buffer.from(TracesData.encode(TracesData.fromObject(data)).finish());
+  const payload = officialEncode(data);
   return {
     metadata: {
       traceId: traceId as Segment['metadata']['traceId'],

@@ -1,4 +1,5 @@
 import type { SpanQuery } from '../../global/model/query.js';
+import { UINT64_MAX } from '../../global/model/time.js';
 import {
   AttributeField,
   attributeEquals,
@@ -10,8 +11,8 @@ import {
 } from '../../global/otlp/attributes.js';
 import { forEachSpan } from '../../global/otlp/scan.js';
 import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
+import { UNKNOWN_SERVICE } from '../../global/otlp/span-view.js';
 import type { Segment } from './segment.js';
-import { UNKNOWN_SERVICE } from './summarize.js';
 
 /**
  * Whether a segment holds a span on which all conditions of the query hold (St2), decided on the OTLP bytes without building objects.
@@ -58,8 +59,6 @@ interface Range64 {
   readonly maxHigh: number;
   readonly maxLow: number;
 }
-
-const UINT64_MAX = (1n << 64n) - 1n;
 
 /** Prepares a query for many segments. Bounds outside of 64 unsigned bits are taken as their nearest ends. */
 export function compileQuery(query: SpanQuery): CompiledQuery {
@@ -116,7 +115,7 @@ export function matchSegment(segment: Segment, query: SpanQuery | CompiledQuery)
 }
 
 /** Whether all conditions but `traceIds` hold on this span. Throws `malformed`. */
-export function matchSpan(span: SpanRef, query: CompiledQuery): boolean {
+function matchSpan(span: SpanRef, query: CompiledQuery): boolean {
   const { buffer } = span;
   if (query.error >= 0 && (span.statusCode === StatusCode.error ? 1 : 0) !== query.error) return false;
   if (query.kind >= 0 && span.kind !== query.kind) return false;

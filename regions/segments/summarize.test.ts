@@ -6,15 +6,9 @@ import { LIMITS } from '../../global/model/limits.js';
 import { MetadataFlag } from '../../global/model/metadata.js';
 import { msToUnixNano } from '../../global/model/time.js';
 import { joinTracesData } from '../../global/otlp/join.js';
+import { UNKNOWN_SERVICE } from '../../global/otlp/span-view.js';
 import { type TestSpan, testSpanId, testTraceId, tracesDataOf } from '../assembler/testing/spans.js';
-import {
-  IMPLAUSIBLE_FUTURE_MS,
-  IMPLAUSIBLE_PAST_MS,
-  NameTable,
-  type SummaryContext,
-  summarize,
-  UNKNOWN_SERVICE,
-} from './summarize.js';
+import { NameTable, type SummaryContext, summarize } from './summarize.js';
 
 const NOW_MS = 1_700_000_000_000;
 const NOW = msToUnixNano(NOW_MS);
@@ -83,8 +77,8 @@ describe('summary of a fragment', () => {
   });
 
   test('implausible times are flagged from one nanosecond beyond the limits on', () => {
-    const future = NOW + msToUnixNano(IMPLAUSIBLE_FUTURE_MS);
-    const past = NOW - msToUnixNano(IMPLAUSIBLE_PAST_MS);
+    const future = NOW + msToUnixNano(LIMITS.startAheadMsMax);
+    const past = NOW - msToUnixNano(LIMITS.startBehindMsMax);
     const flagsOf = (startUnixNano: bigint) => summaryOf([{}, { startUnixNano }]).flags;
     expect([flagsOf(future), flagsOf(past)]).toEqual([0, 0]);
     expect([flagsOf(future + 1n), flagsOf(past - 1n)]).toEqual([

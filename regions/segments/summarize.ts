@@ -7,12 +7,6 @@ import { forEachSpan } from '../../global/otlp/scan.js';
 import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
 import { UNKNOWN_SERVICE } from '../../global/otlp/span-view.js';
 
-export { UNKNOWN_SERVICE };
-
-/** A span that starts farther from its reception than this is flagged (`MetadataFlag.implausibleTime`), never dropped. */
-export const IMPLAUSIBLE_FUTURE_MS = 10 * 60_000;
-export const IMPLAUSIBLE_PAST_MS = 7 * 24 * 3_600_000;
-
 export interface SummaryContext {
   readonly traceId: TraceId;
   readonly region: RegionId;
@@ -126,8 +120,8 @@ class Summary {
     const all = coverageOf(this.#groups);
     const coverage = all.slice(0, LIMITS.coverageEntriesMax);
     const implausible =
-      latestStart > msToUnixNano(receivedMs + IMPLAUSIBLE_FUTURE_MS) ||
-      startUnixNano < msToUnixNano(Math.max(0, receivedMs - IMPLAUSIBLE_PAST_MS));
+      latestStart > msToUnixNano(receivedMs + LIMITS.startAheadMsMax) ||
+      startUnixNano < msToUnixNano(Math.max(0, receivedMs - LIMITS.startBehindMsMax));
     return {
       traceId,
       region,

@@ -4,13 +4,13 @@ import type { Block } from '../segments/segment.js';
 const SEGMENT_BYTES = 512;
 
 /**
- * Inflated packs, least recently used first out, bounded in bytes. Callers that ask for the same pack at once share
+ * Inflated packs (blocks, where a store keeps those as they are), least recently used first out, bounded in bytes. Callers that ask for the same pack at once share
  * one load; a load that fails or finds nothing is not remembered.
  */
-export class BlockCache {
+export class BlockCache<K extends number | string = number> {
   readonly #bytesMax: number;
-  readonly #blocks = new Map<number, { block: Block; bytes: number }>();
-  readonly #loading = new Map<number, Promise<Block | null>>();
+  readonly #blocks = new Map<K, { block: Block; bytes: number }>();
+  readonly #loading = new Map<K, Promise<Block | null>>();
   #bytes = 0;
   hits = 0;
   misses = 0;
@@ -23,7 +23,7 @@ export class BlockCache {
     return this.#bytes;
   }
 
-  get(pack: number, load: () => Promise<Block | null>): Block | Promise<Block | null> {
+  get(pack: K, load: () => Promise<Block | null>): Block | Promise<Block | null> {
     const known = this.#blocks.get(pack);
     if (known) {
       this.hits++;
@@ -44,7 +44,12 @@ export class BlockCache {
     return loaded;
   }
 
-  #keep(pack: number, block: Block): void {
+  clear(): void {
+    this.#blocks.clear();
+    this.#bytes = 0;
+  }
+
+  #keep(pack: K, block: Block): void {
     const bytes = block.segments.reduce((sum, { payload }) => sum + payload.length + SEGMENT_BYTES, 0);
     if (bytes > this.#bytesMax) return;
     this.#blocks.set(pack, { block, bytes });

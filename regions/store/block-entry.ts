@@ -31,31 +31,45 @@ export interface BlockEntry {
 /** Pure. Throws `malformed` where a payload is no OTLP. The entry refers to `bytes`. */
 export function blockEntry(block: Block, bytes: Uint8Array): BlockEntry {
   const terms = new TermSet(block.segments.length * 16);
-  const bounds: SpanBounds = { startUnixNanoMax: 0n, durationNanoMax: 0n, kinds: 0 };
-  const first = block.segments[0]!.metadata;
-  let startUnixNanoMin = first.startUnixNano;
-  let startUnixNanoMax = first.startUnixNano;
-  let newestUnixNano = 0n;
-  const traceKeys = new Set<number>();
-  for (const segment of block.segments) {
-    const { traceId, startUnixNano, endUnixNano } = segment.metadata;
-    addSegmentTerms(segment, terms, bounds);
-    startUnixNanoMin = minNano(startUnixNanoMin, startUnixNano);
-    startUnixNanoMax = maxNano(startUnixNanoMax, startUnixNano);
-    newestUnixNano = maxNano(newestUnixNano, maxNano(endUnixNano, msToUnixNano(segment.receivedLastMs)));
-    traceKeys.add(traceKey(block.source, traceId));
-  }
+  const { startUnixNanoMin, startUnixNanoMax, ...extent } = blockExtent(block, terms);
   return {
     source: block.source,
     ids: [block.id],
     bytes,
     filter: buildTermFilter(terms),
-    traceKeys: [...traceKeys],
+    traceKeys: [...new Set(block.segments.map(({ metadata }) => traceKey(block.source, metadata.traceId)))],
     starts: encodeStarts(
       block.segments.map(({ metadata }) => metadata.startUnixNano),
       startUnixNanoMin,
       startUnixNanoMax,
     ),
+    startUnixNanoMin,
+    startUnixNanoMax,
+    ...extent,
+  };
+}
+
+/** How far a block reaches, as every store keeps it. */
+export type BlockExtent = Pick<
+  BlockEntry,
+  'startUnixNanoMin' | 'startUnixNanoMax' | 'spanStartUnixNanoMax' | 'durationNanoMax' | 'kinds' | 'newestUnixNano'
+>;
+
+/** Pure, but that it adds the block's terms to `terms`. Throws `malformed` where a payload is no OTLP. */
+export function blockExtent(block: Block, terms: TermSet): BlockExtent {
+  const bounds: SpanBounds = { startUnixNanoMax: 0n, durationNanoMax: 0n, kinds: 0 };
+  const first = block.segments[0]!.metadata;
+  let startUnixNanoMin = first.startUnixNano;
+  let startUnixNanoMax = first.startUnixNano;
+  let newestUnixNano = 0n;
+  for (const segment of block.segments) {
+    const { startUnixNano, endUnixNano } = segment.metadata;
+    addSegmentTerms(segment, terms, bounds);
+    startUnixNanoMin = minNano(startUnixNanoMin, startUnixNano);
+    startUnixNanoMax = maxNano(startUnixNanoMax, startUnixNano);
+    newestUnixNano = maxNano(newestUnixNano, maxNano(endUnixNano, msToUnixNano(segment.receivedLastMs)));
+  }
+  return {
     startUnixNanoMin,
     startUnixNanoMax,
     spanStartUnixNanoMax: bounds.startUnixNanoMax,

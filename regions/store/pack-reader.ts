@@ -1,6 +1,7 @@
 import type { DatabaseSyncInstance, StatementSyncInstance } from '@photostructure/sqlite';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import type { BlockId } from '../../global/model/metadata.js';
+import { asBuffer } from '../../global/runtime/bytes.js';
 import { decodeBlock, readEncodedBlock } from '../segments/block-codec.js';
 import type { Block } from '../segments/segment.js';
 import type { BlockCache } from './block-cache.js';
@@ -8,10 +9,9 @@ import { traceKey } from './block-entry.js';
 import type { PackCandidate, PackConditions, PackListing } from './search-walk.js';
 import { latestStartUpTo } from './segment-starts.js';
 import { fromStored, GENERATION_BITS, SLOT_MASK, toStored } from './store-database.js';
-import { asBuffer } from './store-engine.js';
 
 /** Packs that one step of a listing looks at: bounds how long the event loop waits for it. */
-export const LISTING_PACKS = 256;
+const LISTING_PACKS = 256;
 
 interface PackRow {
   readonly pack: bigint;

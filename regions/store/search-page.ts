@@ -2,7 +2,7 @@ import { joinMetadata } from '../../global/index/join.js';
 import type { TraceId } from '../../global/model/ids.js';
 import type { TraceMetadata } from '../../global/model/metadata.js';
 import { compareSearchPositions, type SearchPosition, type SearchRequest } from '../../global/model/query.js';
-import { minNano } from '../../global/model/time.js';
+import { minNano, UINT64_MAX } from '../../global/model/time.js';
 import { type CompiledQuery, matchSegment } from '../segments/match.js';
 import type { Block, Segment } from '../segments/segment.js';
 import type { SearchMatch, SearchPage } from './segment-store.js';
@@ -22,8 +22,7 @@ interface Run {
 }
 
 /** Payloads that wait to be verified; segments beyond it are verified when their block comes, and only matches are kept. */
-export const WAITING_BYTES_MAX = 32 * 1024 * 1024;
-const UINT64_MAX = (1n << 64n) - 1n;
+const WAITING_BYTES_MAX = 32 * 1024 * 1024;
 const LAST_TRACE_ID = 'f'.repeat(32) as TraceId;
 
 /**

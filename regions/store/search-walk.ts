@@ -1,5 +1,5 @@
 import type { SearchRequest } from '../../global/model/query.js';
-import { minNano } from '../../global/model/time.js';
+import { minNano, UINT64_MAX } from '../../global/model/time.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import { compileQuery } from '../segments/match.js';
 import type { Block } from '../segments/segment.js';
@@ -48,7 +48,6 @@ export interface SearchWork {
 
 /** Longest stretch of work before others on the event loop get their turn. */
 const TURN_MS = 3;
-const UINT64_MAX = (1n << 64n) - 1n;
 const EVERY_KIND = 0xffff_ffff;
 
 export function packConditions({ query, after }: SearchRequest): PackConditions {

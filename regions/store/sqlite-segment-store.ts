@@ -1,6 +1,5 @@
 import type { Registry } from 'prom-client';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
-import { LIMITS } from '../../global/model/limits.js';
 import type { BlockId } from '../../global/model/metadata.js';
 import type { SearchRequest } from '../../global/model/query.js';
 import type { Clock } from '../../global/runtime/clock.js';
@@ -8,6 +7,7 @@ import { MeridianError } from '../../global/runtime/errors.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { EncodedBlock, Segment } from '../segments/segment.js';
 import { BlockCache } from './block-cache.js';
+import { checkSearch } from './check-search.js';
 import { PackReader } from './pack-reader.js';
 import { packConditions, type SearchWork, walkPacks } from './search-walk.js';
 import type { SearchPage, SegmentStore } from './segment-store.js';
@@ -29,8 +29,6 @@ export interface SqliteSegmentStoreOptions {
   readonly pendingBytesMax?: number;
 }
 
-/** Trace ids of one search, at most. */
-export const SEARCH_TRACE_IDS_MAX = 1000;
 const DEFAULT_BYTES = 64 * 1024 * 1024;
 /** How often a reading by id begins again because packs were replaced under it. */
 const GET_ATTEMPTS = 8;
@@ -112,7 +110,7 @@ class Store implements SqliteSegmentStore {
 
   async search(request: SearchRequest, signal: AbortSignal): Promise<SearchPage> {
     this.#open('search');
-    checkRequest(request);
+    checkSearch(request);
     const work: SearchWork = { packsListed: 0, packsInflated: 0 };
     const { clock } = this.#options;
     const startMs = clock.monotonicMs();
@@ -165,15 +163,5 @@ async function readingFrom<T>(what: string, work: () => Promise<T>): Promise<T> 
     return await work();
   } catch (error) {
     throw unavailable(what, error);
-  }
-}
-
-function checkRequest({ limit, query }: SearchRequest): void {
-  if (!Number.isInteger(limit) || limit < 1 || limit > LIMITS.searchLimitMax) {
-    throw new MeridianError('invalid', `search: limit ${limit} is not from 1 to ${LIMITS.searchLimitMax}`, 'never');
-  }
-  const traceIds = query.traceIds?.length ?? 0;
-  if (traceIds > SEARCH_TRACE_IDS_MAX) {
-    throw new MeridianError('invalid', `search: ${traceIds} trace ids, at most ${SEARCH_TRACE_IDS_MAX}`, 'never');
   }
 }

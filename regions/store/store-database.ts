@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
+import { UINT64_MAX } from '../../global/model/time.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 
 /** Version of tables, term filters and trace keys together; kept in `user_version`. */
@@ -49,7 +50,6 @@ export const GENERATION_BITS = 12;
 export const SLOT_MASK = (1 << GENERATION_BITS) - 1;
 
 const BIAS = 1n << 63n;
-const UINT64_MAX = (1n << 64n) - 1n;
 
 /** As it is stored. Values outside of 64 unsigned bits are taken as the nearest. */
 export function toStored(value: bigint): bigint {

@@ -1,4 +1,5 @@
 import type { DatabaseSyncInstance } from '@photostructure/sqlite';
+import { asBuffer } from '../../global/runtime/bytes.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { decodeBlock, encodeBlock, readEncodedBlock } from '../segments/block-codec.js';
 import type { Segment } from '../segments/segment.js';
@@ -188,9 +189,4 @@ async function prepare(bytes: Uint8Array): Promise<BlockEntry> {
     if (!(error instanceof MeridianError)) throw error;
     throw new MeridianError(error.code, `block ${block.id}: ${messageOf(error)}`, error.retry, { cause: error });
   }
-}
-
-/** The same memory as a Buffer. */
-export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

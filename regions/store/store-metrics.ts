@@ -1,12 +1,11 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { EncodedBlock, Segment } from '../segments/segment.js';
-import type { BlockCache } from './block-cache.js';
 import type { SearchWork } from './search-walk.js';
 import type { SearchPage } from './segment-store.js';
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
 
-/** Metrics of the embedded store. A registry holds those of one store. */
+/** Metrics of a segment store. A registry holds those of one store. */
 export class StoreMetrics {
   readonly #writeSeconds: Histogram;
   readonly #getSeconds: Histogram;
@@ -18,7 +17,7 @@ export class StoreMetrics {
   readonly #segmentsRead: Counter;
   readonly #searchPacks: Counter;
 
-  constructor(registry: Registry, cache: BlockCache) {
+  constructor(registry: Registry, cache: { readonly bytes: number }) {
     const registers = [registry];
     const histogram = (name: string, help: string) => new Histogram({ name, help, registers, buckets: SECONDS });
     const counter = (name: string, help: string, labelNames: string[] = []) =>

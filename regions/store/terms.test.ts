@@ -2,10 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RegionId } from '../../global/model/ids.js';
 import type { SpanQuery } from '../../global/model/query.js';
+import type { TestValue } from '../../global/otlp/testing/test-spans.js';
 import { blockEntry, traceKey } from './block-entry.js';
 import { buildTermFilter, mayHoldTerm, TermSet } from './term-filter.js';
 import { queryTerms } from './terms.js';
-import { BASE, blockOf, segmentOf, type TestSpan, type TestValue, traceIdOf } from './testing/blocks.js';
+import { BASE, blockOf, segmentOf, type TestSpan, traceIdOf } from './testing/blocks.js';
 import { query, segmentMatches } from './testing/model.js';
 
 const EAST = 'us-east-1' as RegionId;

@@ -2,8 +2,8 @@ import type { SpanQuery } from '../../global/model/query.js';
 import { AttributeField, attributeValueText, forEachAttribute, ValueTag } from '../../global/otlp/attributes.js';
 import { forEachSpan } from '../../global/otlp/scan.js';
 import { type SpanRef, StatusCode } from '../../global/otlp/span-ref.js';
+import { UNKNOWN_SERVICE } from '../../global/otlp/span-view.js';
 import type { Segment } from '../segments/segment.js';
-import { UNKNOWN_SERVICE } from '../segments/summarize.js';
 import type { TermSet } from './term-filter.js';
 
 /**

@@ -1,5 +1,6 @@
 import { Registry } from 'prom-client';
 import { describe, expect, test } from 'vitest';
+import { DEAD_LETTER_MESSAGE_CHARACTERS_MAX, readDeadLetter } from '../../global/log/dead-letter.js';
 import type {
   LogAppender,
   LogConsumers,
@@ -16,13 +17,7 @@ import { silentLogger } from '../../global/runtime/logger.js';
 import { readEncodedBlock } from '../segments/block-codec.js';
 import type { EncodedBlock } from '../segments/segment.js';
 import { BASE, blockOf, segmentOf, traceIdOf } from './testing/blocks.js';
-import {
-  createWriter,
-  DEAD_LETTER_HEADERS,
-  DEAD_LETTER_REASON_BYTES_MAX,
-  type WriterOptions,
-  writerGroup,
-} from './writer.js';
+import { createWriter, type WriterOptions, writerGroup } from './writer.js';
 
 const EAST = 'us-east-1' as RegionId;
 const WEST = 'us-west-2' as RegionId;
@@ -210,8 +205,14 @@ describe('writer', () => {
     expect(log.committed).toEqual([14]);
     expect(log.deadLetters.map(({ value }) => value)).toEqual([bytes[1], bytes[2]]);
     const { headers } = log.deadLetters[1]!;
-    expect(Buffer.from(headers[DEAD_LETTER_HEADERS.reason]!).toString()).toContain('version 77');
-    expect(Buffer.from(headers[DEAD_LETTER_HEADERS.place]!).toString()).toBe('segments/3/12');
+    expect(readDeadLetter(headers)).toMatchObject({
+      topic: 'segments',
+      partition: 3,
+      offset: 12,
+      state: 'poison',
+      code: 'unknown-version',
+      message: expect.stringContaining('version 77'),
+    });
     expect(Buffer.from(headers.had!).toString()).toBe('it');
   });
 
@@ -224,7 +225,7 @@ describe('writer', () => {
     await log.deliver(bytesOf(made));
     expect([...store.written]).toEqual([made[0]!.id, made[2]!.id]);
     expect(log.deadLetters.map(({ value }) => readEncodedBlock(Buffer.from(value)).id)).toEqual([made[1]!.id]);
-    expect(log.deadLetters[0]!.headers[DEAD_LETTER_HEADERS.reason]).toHaveLength(DEAD_LETTER_REASON_BYTES_MAX);
+    expect(readDeadLetter(log.deadLetters[0]!.headers)?.message).toHaveLength(DEAD_LETTER_MESSAGE_CHARACTERS_MAX);
     expect(log.committed).toEqual([13]);
   });
 

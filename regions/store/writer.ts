@@ -1,4 +1,5 @@
-import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Counter, Gauge, Registry } from 'prom-client';
+import { deadLetterEntry } from '../../global/log/dead-letter.js';
 import {
   type LogAppender,
   type LogBatch,
@@ -10,12 +11,15 @@ import {
 } from '../../global/log/span-log.js';
 import { GROUPS, TOPICS } from '../../global/log/topics.js';
 import type { RegionId } from '../../global/model/ids.js';
+import { untilDone } from '../../global/runtime/backoff.js';
+import { asBuffer } from '../../global/runtime/bytes.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import type { ReachCrashPoint } from '../../global/runtime/crash-points.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { StateMemory } from '../../global/runtime/health.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { HealthCheck, Service } from '../../global/runtime/service.js';
+import { sharedCounter, sharedGauge } from '../../global/runtime/shared-metrics.js';
 import { readEncodedBlock } from '../segments/block-codec.js';
 import type { EncodedBlock } from '../segments/segment.js';
 import type { SegmentStoreRetention, SegmentStoreWriter } from './segment-store.js';
@@ -48,11 +52,6 @@ export const WRITER_DEFAULTS = {
   retryFirstMs: 100,
   retryLongestMs: 10_000,
 } as const;
-
-/** Headers of a record in `segments.dlq`, beside those of the record that was refused: why, and where it stood. */
-export const DEAD_LETTER_HEADERS = { reason: 'meridian-reason', place: 'meridian-place' } as const;
-/** Bytes of the reason that are kept. */
-export const DEAD_LETTER_REASON_BYTES_MAX = 1024;
 
 /** The group in which a region's writer of a source reads: `writer`, or `writer.{source}` for another region's segments. */
 export function writerGroup(source: RegionId, home: RegionId): string {
@@ -132,8 +131,7 @@ class Writer implements Service {
     const blocks: ReadBlock[] = [];
     for (const record of batch.records) {
       try {
-        const { value } = record;
-        const block = readEncodedBlock(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+        const block = readEncodedBlock(asBuffer(record.value));
         if (block.source !== this.#options.source) {
           throw new MeridianError('invalid', `block ${block.id} is not of ${this.#options.source}`, 'never');
         }
@@ -161,39 +159,36 @@ class Writer implements Service {
   async #refused({ topic, partition }: LogBatch, record: LogRecord, error: unknown): Promise<void> {
     if (!isPoison(error)) throw error;
     const { log, logger, source } = this.#options;
-    const reason = messageOf(error);
-    const place = `${topic}/${partition}/${record.offset}`;
-    const headers = {
-      ...record.headers,
-      [DEAD_LETTER_HEADERS.reason]: Buffer.from(reason).subarray(0, DEAD_LETTER_REASON_BYTES_MAX),
-      [DEAD_LETTER_HEADERS.place]: Buffer.from(place),
-    };
-    await this.#untilDone('log', () =>
-      log.append(TOPICS.segmentsDlq, 0, [{ key: record.key, value: record.value, headers }]),
-    );
+    const { code, message } = error;
+    const place = { topic, partition, offset: record.offset };
+    const letter = deadLetterEntry({ ...place, state: 'poison', code, message }, record);
+    await this.#untilDone('log', () => log.append(TOPICS.segmentsDlq, 0, [letter]));
     this.#metrics.deadLetters.inc({ source });
-    logger.error({ place, reason }, `writer: a block cannot be read and went to ${TOPICS.segmentsDlq}`);
+    logger.error(
+      { ...place, code, detail: message },
+      `writer: a block cannot be read and went to ${TOPICS.segmentsDlq}`,
+    );
   }
 
-  /** Tries again while it fails with `retry: 'later'`; other failures, and the last one after a stop, are thrown. */
   async #untilDone<T>(what: string, attempt: () => Promise<T>): Promise<T> {
     const { clock, logger, source, retryFirstMs, retryLongestMs } = this.#options;
-    const longestMs = retryLongestMs ?? WRITER_DEFAULTS.retryLongestMs;
-    const { signal } = this.#stopped;
-    for (let waitMs = retryFirstMs ?? WRITER_DEFAULTS.retryFirstMs; ; waitMs = Math.min(waitMs * 2, longestMs)) {
-      try {
-        const result = await attempt();
-        this.#state.succeeded();
-        return result;
-      } catch (error) {
-        if (isPoison(error)) throw error;
-        this.#state.failed(messageOf(error));
-        if (!(error instanceof MeridianError) || error.retry !== 'later' || signal.aborted) throw error;
-        this.#metrics.retries.inc({ source, what });
-        logger.warn({ error: error.message, waitMs }, `writer: the ${what} is not available, tried again`);
-        await clock.sleep(Math.max(waitMs, error.retryAfterMs ?? 0), signal);
-        if (signal.aborted) throw error;
-      }
+    try {
+      const result = await untilDone(attempt, {
+        clock,
+        firstMs: retryFirstMs ?? WRITER_DEFAULTS.retryFirstMs,
+        maxMs: retryLongestMs ?? WRITER_DEFAULTS.retryLongestMs,
+        signal: this.#stopped.signal,
+        onRetry: ({ message }, waitMs) => {
+          this.#state.failed(message);
+          this.#metrics.retries.inc({ source, what });
+          logger.warn({ error: message, waitMs }, `writer: the ${what} is not available, tried again`);
+        },
+      });
+      this.#state.succeeded();
+      return result;
+    } catch (error) {
+      if (!isPoison(error)) this.#state.failed(messageOf(error));
+      throw error;
     }
   }
 
@@ -218,7 +213,7 @@ interface ReadBlock {
 }
 
 /** Whether the fault is the block's: trying again cannot help, going on can. */
-function isPoison(error: unknown): boolean {
+function isPoison(error: unknown): error is MeridianError {
   if (!(error instanceof MeridianError)) return false;
   return ['malformed', 'unknown-version', 'too-large', 'invalid'].includes(error.code);
 }
@@ -232,23 +227,17 @@ interface WriterMetrics {
 
 /** Several writers share them, told apart by the label `source`. */
 function writerMetrics(registry: Registry): WriterMetrics {
-  const counter = <L extends string>(name: string, help: string, labelNames: L[]): Counter<L> => {
-    const known = registry.getSingleMetric(name);
-    return known instanceof Counter ? known : new Counter({ name, help, labelNames, registers: [registry] });
-  };
-  const committed = registry.getSingleMetric('meridian_writer_committed_offset');
+  const counter = <L extends string>(name: string, help: string, labelNames: L[]): Counter<L> =>
+    sharedCounter(registry, `meridian_writer_${name}`, help, labelNames);
   return {
-    blocks: counter('meridian_writer_blocks_total', 'Blocks taken from the log and stored', ['source']),
-    deadLetters: counter('meridian_writer_dead_letters_total', 'Blocks that could not be read', ['source']),
-    retries: counter('meridian_writer_retries_total', 'Attempts that had to be repeated', ['source', 'what']),
-    committed:
-      committed instanceof Gauge
-        ? committed
-        : new Gauge({
-            name: 'meridian_writer_committed_offset',
-            help: 'Offset of segments up to which everything is stored',
-            labelNames: ['source', 'partition'],
-            registers: [registry],
-          }),
+    blocks: counter('blocks_total', 'Blocks taken from the log and stored', ['source']),
+    deadLetters: counter('dead_letters_total', 'Blocks that could not be read', ['source']),
+    retries: counter('retries_total', 'Attempts that had to be repeated', ['source', 'what']),
+    committed: sharedGauge(
+      registry,
+      'meridian_writer_committed_offset',
+      'Offset of segments up to which everything is stored',
+      ['source', 'partition'],
+    ),
   };
 }

@@ -170,7 +170,16 @@ export const SCHEMAS: Readonly<Record<string, object>> = {
       ),
     ),
     watermarks: array(
-      object({ region: string, partition: integer, watermarkUnixNano: nano, lagMs: { type: 'number', minimum: 0 } }),
+      object(
+        {
+          region: string,
+          partition: integer,
+          watermarkUnixNano: nano,
+          vouchedFromUnixNano: nano,
+          lagMs: { type: 'number', minimum: 0 },
+        },
+        ['vouchedFromUnixNano'],
+      ),
     ),
     plan: array(
       object({ region: string, action: { type: 'string', enum: ['ask', 'skip'] }, why: string, code: string }),

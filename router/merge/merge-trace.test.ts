@@ -56,7 +56,7 @@ describe('mergeTrace', () => {
 
   test('clocks of two hosts: the server moves into its client, its events with it, and says by how much', () => {
     const merged = merge([
-      [A, [span(1, { kind: 3, service: 'gateway', host: 'h1', start: T0, end: T0 + 100n })]],
+      [A, [span(1, { kind: 3, service: 'gateway', host: 'h1', start: T0, end: T0 + 100_000_000n })]],
       [
         B,
         [
@@ -65,18 +65,25 @@ describe('mergeTrace', () => {
             kind: 2,
             service: 'orders',
             host: 'h2',
-            start: T0 + 1000n,
-            end: T0 + 1060n,
+            start: T0 + 1_000_000_000n,
+            end: T0 + 1_060_000_000n,
           }),
         ],
       ],
     ]);
-    expect(merged.spans[1]).toMatchObject({ startUnixNano: T0 + 20n, endUnixNano: T0 + 80n, skewNano: -980n });
-    expect(merged.endUnixNano).toBe(T0 + 100n);
+    expect(merged.spans[1]).toMatchObject({
+      startUnixNano: T0 + 20_000_000n,
+      endUnixNano: T0 + 80_000_000n,
+      skewNano: -980_000_000n,
+    });
+    expect(merged.endUnixNano).toBe(T0 + 100_000_000n);
     const [text] = encodeTraceJson({ a: 1 }, merged.spans, { warnings: [] });
     const json = JSON.parse(text!);
     expect(json.spans[0]).not.toHaveProperty('skewCorrectionNano');
-    expect(json.spans[1]).toMatchObject({ skewCorrectionNano: '-980', startTimeUnixNano: String(T0 + 20n) });
+    expect(json.spans[1]).toMatchObject({
+      skewCorrectionNano: '-980000000',
+      startTimeUnixNano: String(T0 + 20_000_000n),
+    });
   });
 
   test('nothing at all', () => {

@@ -1,21 +1,26 @@
 import { describe, expect, test } from 'vitest';
 import { region, spanId } from '../testing/otlp-spans.js';
 import type { MergeSpan } from './merge-span.js';
-import { correctSkew, SKEW_NANO_MAX } from './skew.js';
+import { correctSkew, SKEW_NANO_MAX, SKEW_TOLERANCE_NANO } from './skew.js';
 import { buildTree } from './tree.js';
 
 const CLIENT = 3;
 const SERVER = 2;
 const BASE = 1_700_000_000_000_000_000n;
+/** Tests count in this, so that one is beyond the tolerance. */
+const UNIT = 10_000_000n;
 
 interface Given {
   id: number;
   parent?: number;
   clock: string;
   kind?: number;
+  /** In units; or nanoseconds, as bigint. */
   from: number | bigint;
   to: number | bigint;
 }
+
+const nanos = (at: number | bigint) => (typeof at === 'bigint' ? at : BigInt(at) * UNIT);
 
 function corrections(given: readonly Given[]) {
   const spans = given.map(
@@ -24,13 +29,13 @@ function corrections(given: readonly Given[]) {
       parentSpanId: g.parent === undefined ? null : spanId(g.parent),
       region: region('a'),
       kind: g.kind ?? 1,
-      startUnixNano: BASE + BigInt(g.from),
-      endUnixNano: BASE + BigInt(g.to),
+      startUnixNano: BASE + nanos(g.from),
+      endUnixNano: BASE + nanos(g.to),
       clockKey: g.clock,
     }),
   );
   const { nano, warnings } = correctSkew(spans, buildTree(spans));
-  return { nano: nano.map(Number), warnings: warnings.map((w) => w.code) };
+  return { nano: nano.map((n) => Number(n) / Number(UNIT)), warnings: warnings.map((w) => w.code) };
 }
 
 const client: Given = { id: 1, clock: 'a', kind: CLIENT, from: 100, to: 200 };
@@ -80,13 +85,40 @@ describe('correctSkew', () => {
     expect(corrections(given).nano).toEqual([0, -880, -880, 0, 0]);
   });
 
+  test('jitter moves a span to the edge and is not worth a warning; a nanosecond more is skew', () => {
+    const [from, to] = [100n * UNIT, 200n * UNIT];
+    const at = (start: bigint, length: bigint): Given => ({
+      id: 2,
+      parent: 1,
+      clock: 'b',
+      kind: SERVER,
+      from: start,
+      to: start + length,
+    });
+    const inNano = (span: Given) => {
+      const { nano, warnings } = corrections([client, span]);
+      return [Math.round(nano[1]! * Number(UNIT)), warnings.length];
+    };
+    const jitter = Number(SKEW_TOLERANCE_NANO);
+    // Before the client's start, behind its end, and longer than it.
+    expect(inNano(at(from - SKEW_TOLERANCE_NANO, UNIT))).toEqual([jitter, 0]);
+    expect(inNano(at(to - UNIT + SKEW_TOLERANCE_NANO, UNIT))).toEqual([-jitter, 0]);
+    expect(inNano(at(from - SKEW_TOLERANCE_NANO, 900n * UNIT))).toEqual([jitter, 0]);
+    // Into the middle.
+    const middle = Number((99n * UNIT) / 2n);
+    expect(inNano(at(from - SKEW_TOLERANCE_NANO - 1n, UNIT))).toEqual([middle + jitter + 1, 1]);
+    expect(inNano(at(to - UNIT + SKEW_TOLERANCE_NANO + 1n, UNIT))).toEqual([-middle - jitter - 1, 1]);
+    expect(inNano(at(from - SKEW_TOLERANCE_NANO - 1n, 900n * UNIT))).toEqual([jitter + 1, 1]);
+  });
+
   test('an hour is skew, a nanosecond more is not', () => {
-    const at = (from: bigint): Given => ({ id: 2, parent: 1, clock: 'b', kind: SERVER, from, to: from + 100n });
-    expect(corrections([client, at(100n + SKEW_NANO_MAX)])).toEqual({
-      nano: [0, -Number(SKEW_NANO_MAX)],
+    const length = 100n * UNIT;
+    const at = (from: bigint): Given => ({ id: 2, parent: 1, clock: 'b', kind: SERVER, from, to: from + length });
+    expect(corrections([client, at(length + SKEW_NANO_MAX)])).toEqual({
+      nano: [0, -Number(SKEW_NANO_MAX / UNIT)],
       warnings: ['clock-skew-corrected'],
     });
-    expect(corrections([client, at(101n + SKEW_NANO_MAX)])).toEqual({
+    expect(corrections([client, at(length + SKEW_NANO_MAX + 1n)])).toEqual({
       nano: [0, 0],
       warnings: ['clock-skew-too-large'],
     });

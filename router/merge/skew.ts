@@ -3,6 +3,11 @@ import { preOrder, type SpanTree } from './tree.js';
 
 /** Clocks further apart than this are not believed to be skew; such a span stays where it says it was. */
 export const SKEW_NANO_MAX = 3_600_000_000_000n;
+/**
+ * A server span that lies outside its client span by no more than this says nothing about clocks: times are often rounded to the millisecond, and
+ * clocks of one data centre (or two processes of one machine) agree no better. It is fitted in by the smallest move, without a warning.
+ */
+export const SKEW_TOLERANCE_NANO = 2_000_000n;
 
 export interface SkewCorrections {
   /** By index: what to add to a span's times; 0n for most. */
@@ -14,6 +19,7 @@ export interface SkewCorrections {
  * Corrects clocks that disagree, after Jaeger's clock skew adjuster: where a server span lies outside the client span that called it, and the two
  * were timed by different clocks (`clockKey`), the server's clock is taken to be off.
  *
+ * - It lies outside by no more than `SKEW_TOLERANCE_NANO`: it is moved to the edge, so that the tree nests; that is no news.
  * - The server span is not longer than the client's: it is moved into its middle, as if the way there and back took equally long.
  * - It is longer (the caller gave up, or does not wait): it is only moved when it starts before the client, and then to the client's start.
  * - Its descendants under the same clock move with it. A descendant under a third clock is judged against its own, moved, client parent.
@@ -31,11 +37,11 @@ export function correctSkew(spans: readonly MergeSpan[], tree: SpanTree): SkewCo
     if (child.clockKey === parent.clockKey) {
       nano[i] = nano[p]!;
     } else if (child.kind === SpanKind.server && parent.kind === SpanKind.client) {
-      const delta = skewOf(child, parent.startUnixNano + nano[p]!, parent.endUnixNano + nano[p]!);
+      const { delta, overhang } = skewOf(child, parent.startUnixNano + nano[p]!, parent.endUnixNano + nano[p]!);
       if (delta > SKEW_NANO_MAX || -delta > SKEW_NANO_MAX || child.startUnixNano + delta < 0n) tooFar++;
       else {
         nano[i] = delta;
-        if (delta !== 0n) moved++;
+        if (beyondTolerance(overhang)) moved++;
       }
     }
   }
@@ -55,12 +61,17 @@ export function correctSkew(spans: readonly MergeSpan[], tree: SpanTree): SkewCo
   return { nano, warnings };
 }
 
-function skewOf(child: MergeSpan, parentStart: bigint, parentEnd: bigint): bigint {
+/** What to move the child by, and by how much it lies outside (with the sign of the smallest move that fits it in). */
+function skewOf(child: MergeSpan, parentStart: bigint, parentEnd: bigint): { delta: bigint; overhang: bigint } {
   const childDuration = child.endUnixNano - child.startUnixNano;
   const parentDuration = parentEnd - parentStart;
-  if (childDuration > parentDuration) {
-    return child.startUnixNano < parentStart ? parentStart - child.startUnixNano : 0n;
-  }
-  if (child.startUnixNano >= parentStart && child.endUnixNano <= parentEnd) return 0n;
-  return parentStart + (parentDuration - childDuration) / 2n - child.startUnixNano;
+  let overhang = 0n;
+  if (child.startUnixNano < parentStart) overhang = parentStart - child.startUnixNano;
+  else if (childDuration <= parentDuration && child.endUnixNano > parentEnd) overhang = parentEnd - child.endUnixNano;
+  if (childDuration > parentDuration || !beyondTolerance(overhang)) return { delta: overhang, overhang };
+  return { delta: parentStart + (parentDuration - childDuration) / 2n - child.startUnixNano, overhang };
+}
+
+function beyondTolerance(overhang: bigint): boolean {
+  return overhang > SKEW_TOLERANCE_NANO || -overhang > SKEW_TOLERANCE_NANO;
 }

@@ -24,6 +24,10 @@ function regionModel(name: string): fc.Arbitrary<SimulatedRegion> {
         .map(({ from, length }) => ({ from, to: from + length })),
       { maxLength: 3 },
     ),
+    losses: fc.array(
+      fc.record({ from: seconds(80), length: seconds(60) }).map(({ from, length }) => ({ from, to: from + length })),
+      { maxLength: 2 },
+    ),
   });
 }
 
@@ -33,7 +37,7 @@ const NAMES = ['a', 'b', 'c'];
 const spans = fc.array(
   fc.record({
     region: fc.constantFrom(...NAMES.map(region)),
-    trueStart: fc.double({ min: 20, max: 60, noNaN: true }),
+    trueStart: fc.oneof(fc.double({ min: 20, max: 60, noNaN: true }), fc.double({ min: 20, max: 220, noNaN: true })),
     length: seconds(5),
     senderOffset: offset,
     late: fc.oneof(seconds(2), seconds(20), seconds(HORIZON / 2)),
@@ -44,16 +48,18 @@ const spans = fc.array(
 const world = fc.record({
   id: fc.integer({ min: 1, max: 1_000_000 }).map(traceId),
   regions: fc.tuple(...NAMES.map(regionModel)),
-  spans: spans.map((list) =>
-    list.map(
+  spans: spans.map((list) => {
+    const first = list.reduce((a, b) => (b.trueStart < a.trueStart ? b : a));
+    return list.map(
       (s): SimulatedSpan => ({
+        root: s === first,
         region: s.region,
         appendedAt: s.trueStart + s.length + s.late,
         start: s.trueStart + s.senderOffset,
         end: s.trueStart + s.length + s.senderOffset,
       }),
-    ),
-  ),
+    );
+  }),
   askedAt: fc.double({ min: 60, max: HORIZON, noNaN: true }),
   routerOffset: offset,
 });
@@ -88,7 +94,7 @@ describe('skipping is sound', () => {
   test('once a late span is in the feed its region is asked, however late it was', () => {
     fc.assert(
       fc.property(world, ({ id, regions, spans: all, routerOffset }) => {
-        const healed = regions.map((r) => ({ ...r, cuts: [] }));
+        const healed = regions.map((r) => ({ ...r, cuts: [], losses: [] }));
         const feed = new FeedModel({ regions: healed, spansPartitions: 8, graceSeconds: GRACE });
         // By then every append has gone through the slowest assembly and link.
         const at = Math.max(...all.map((s) => s.appendedAt)) + 31;
@@ -103,7 +109,7 @@ describe('skipping is sound', () => {
   test('old traces ask no more regions than hold a part', () => {
     fc.assert(
       fc.property(world, ({ id, regions, spans: all, routerOffset }) => {
-        const healed = regions.map((r) => ({ ...r, cuts: [] }));
+        const healed = regions.map((r) => ({ ...r, cuts: [], losses: [] }));
         const feed = new FeedModel({ regions: healed, spansPartitions: 8, graceSeconds: GRACE });
         const old = Math.max(...all.map((s) => Math.max(s.appendedAt, s.end))) + GRACE + SKEW_MAX * 2 + 40;
         const plan = feed.plan(id, all, old, routerOffset);

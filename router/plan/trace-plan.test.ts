@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import type { VouchedWatermark } from '../../global/index/trace-index.js';
 import { tracePartition } from '../../global/log/partition.js';
 import { traceIdBytes } from '../../global/model/ids.js';
-import { type BlockId, MetadataFlag, type TraceMetadata, type Watermark } from '../../global/model/metadata.js';
+import { type BlockId, MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js';
 import { metadataOf, region, spanId, TRACE } from '../testing/otlp-spans.js';
 import { formatDuration } from './format-duration.js';
 import { planTrace, type TracePlanInput } from './trace-plan.js';
@@ -18,11 +19,18 @@ function record(of = A, changes: Partial<TraceMetadata> = {}): TraceMetadata {
   return { ...metadataOf(of, [span]), ...changes };
 }
 
-function watermark(of: typeof A, watermarkUnixNano: bigint, changes: Partial<Watermark> = {}): Watermark {
-  return { region: of, partition: PARTITION, partitionCount: 8, watermarkUnixNano, ...changes };
+function watermark(of: typeof A, watermarkUnixNano: bigint, changes: Partial<VouchedWatermark> = {}): VouchedWatermark {
+  return {
+    region: of,
+    partition: PARTITION,
+    partitionCount: 8,
+    watermarkUnixNano,
+    vouchedFromUnixNano: 0n,
+    ...changes,
+  };
 }
 
-function plan(changes: Partial<TracePlanInput> & { records?: TraceMetadata[]; watermarks?: Watermark[] }) {
+function plan(changes: Partial<TracePlanInput> & { records?: TraceMetadata[]; watermarks?: VouchedWatermark[] }) {
   const { records = [], watermarks = [], ...rest } = changes;
   return planTrace({
     traceId: TRACE,
@@ -81,6 +89,42 @@ describe('planTrace', () => {
     const watermarks = [watermark(B, END + 1000n * SECOND)];
     const regions = plan({ records: [record()], watermarks, nowUnixNano: END + GRACE });
     expect(codes(regions)[1]).toBe('b ask watermark-behind');
+  });
+
+  describe('a watermark that vouches only from a time on', () => {
+    const START = END - SECOND;
+    const from = (vouchedFromUnixNano: bigint) => [watermark(B, NOW, { vouchedFromUnixNano })];
+
+    test('proves nothing of a trace that began before that and the grace, to the nanosecond', () => {
+      expect(codes(plan({ records: [record()], watermarks: from(START - GRACE) }))[1]).toBe('b skip absence-proved');
+      const asked = plan({ records: [record()], watermarks: from(START - GRACE + 1n) })[1]!;
+      expect([asked.action, asked.code]).toEqual(['ask', 'not-vouched-for']);
+      const late = plan({ records: [record()], watermarks: from(START + 90n * SECOND) })[1]!;
+      expect(late.why).toBe(
+        'no record, but this copy of the index vouches for its feed only from 2026-11-20T12:01:29Z on, and the known parts begin 2 min before that plus the grace of 30 s',
+      );
+    });
+
+    test('the earliest start of all known parts counts', () => {
+      const records = [record(), record(C, { startUnixNano: START - 1n, root: null })];
+      expect(codes(plan({ records, watermarks: from(START - GRACE) }))[1]).toBe('b ask not-vouched-for');
+    });
+
+    test('proves nothing where the root is not known, which may have begun at any time', () => {
+      const records = [record(A, { root: null })];
+      const asked = plan({ records, watermarks: from(1n) })[1]!;
+      expect([asked.code, asked.why]).toEqual([
+        'not-vouched-for',
+        "no record, but this copy of the index vouches for its feed only from 1970-01-01T00:00:00Z on, and the trace's root is not known",
+      ]);
+      expect(codes(plan({ records, watermarks: from(0n) }))[1]).toBe('b skip absence-proved');
+    });
+
+    test('proves nothing where nobody knows what it vouches for', () => {
+      const { vouchedFromUnixNano: _, ...bare } = watermark(B, NOW);
+      const asked = plan({ records: [record()], watermarks: [bare] })[1]!;
+      expect([asked.action, asked.code]).toEqual(['ask', 'not-vouched-for']);
+    });
   });
 
   test('implausible times of a known part prove nothing', () => {

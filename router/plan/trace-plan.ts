@@ -1,13 +1,13 @@
-import type { TraceLocation } from '../../global/index/trace-index.js';
+import type { TraceLocation, VouchedWatermark } from '../../global/index/trace-index.js';
 import { tracePartition } from '../../global/log/partition.js';
 import { type RegionId, type TraceId, traceIdBytes } from '../../global/model/ids.js';
-import { type BlockId, MetadataFlag, type TraceMetadata, type Watermark } from '../../global/model/metadata.js';
+import { type BlockId, MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js';
 import { maxNano, minNano, unixNanoToMs } from '../../global/model/time.js';
 import { formatDuration } from './format-duration.js';
 
 /** Why a region is asked or skipped; stable, for tests, metrics and `?explain=1`. */
 export type PlanCode =
-  /** Skipped: no record, and the region's watermark is past every known part and the grace. The only code that skips. */
+  /** Skipped: no record, the region's watermark is past every known part and the grace, and its feed is vouched for. The only code that skips. */
   | 'absence-proved'
   /** Asked: the index has a record of the region for the trace. */
   | 'has-record'
@@ -21,6 +21,8 @@ export type PlanCode =
   | 'partitioning-differs'
   /** Asked: the watermark does not reach past the trace's end and the grace. */
   | 'watermark-behind'
+  /** Asked: the trace began, or may have begun, before this copy of the index received the region's feed without a gap. */
+  | 'not-vouched-for'
   /** Asked: a known part has implausible times, so its end proves nothing. */
   | 'implausible-times';
 
@@ -54,7 +56,11 @@ export interface TracePlanInput {
 /**
  * Decides which regions are asked for a trace. A region is skipped only where the index proves absence: it has no record of the
  * trace, some other region has one, and its watermark of the trace's own partition (under the fleet's current
- * partition count) lies past the end of every known part plus the grace. Any doubt means ask.
+ * partition count) lies past the end of every known part plus the grace, and vouches for all of the trace's time. Any doubt means ask.
+ *
+ * What a watermark vouches for may begin in the middle of the region's feed (docs/decisions/0006); a part of the trace that was
+ * appended before that may have no record here, now or ever. That there is no such part is only known where the root is among the known spans, as nothing
+ * of a trace begins before its root, and where all known parts begin later than that by the grace, which is for clocks that disagree.
  *
  * The proof holds for every span that its region appended no later than the grace after the end of the known parts, and for every
  * later one that the feed has already told of. A watermark ahead of the router's clock counts only up to that
@@ -103,7 +109,7 @@ export function planTrace(input: TracePlanInput): TracePlan {
 function byWatermark(
   region: RegionId,
   known: readonly TraceMetadata[],
-  watermark: Watermark,
+  watermark: VouchedWatermark,
   { graceNano, nowUnixNano }: TracePlanInput,
 ): RegionPlan {
   const end = known.map((r) => r.endUnixNano).reduce(maxNano);
@@ -112,11 +118,31 @@ function byWatermark(
   const grace = formatDuration(graceNano);
   const at = formatTime(proved);
   if (margin > 0n) {
+    const doubt = beforeVouched(known, watermark, graceNano);
+    if (doubt !== null) {
+      const why = `no record, but ${doubt}`;
+      return { region, action: 'ask', code: 'not-vouched-for', why, blocks: [] };
+    }
     const why = `watermark ${at} is ${formatDuration(margin)} past the end of every known part plus the grace of ${grace}, and no record`;
     return { region, action: 'skip', code: 'absence-proved', why, blocks: [] };
   }
   const why = `no record, but watermark ${at} is ${formatDuration(-margin)} short of the end of the known parts plus the grace of ${grace}`;
   return { region, action: 'ask', code: 'watermark-behind', why, blocks: [] };
+}
+
+/** Why the region may hold a part that was appended before what the watermark vouches for; null: it cannot. */
+function beforeVouched(
+  known: readonly TraceMetadata[],
+  { vouchedFromUnixNano: from }: VouchedWatermark,
+  graceNano: bigint,
+): string | null {
+  if (from === undefined) return 'nothing is known of how this copy of the index received its feed';
+  if (from === 0n) return null;
+  const vouched = `this copy of the index vouches for its feed only from ${formatTime(from)} on`;
+  if (known.every(({ root }) => root === null)) return `${vouched}, and the trace's root is not known`;
+  const margin = known.map((r) => r.startUnixNano).reduce(minNano) - (from + graceNano);
+  if (margin >= 0n) return null;
+  return `${vouched}, and the known parts begin ${formatDuration(-margin)} before that plus the grace of ${formatDuration(graceNano)}`;
 }
 
 function describeRecord(record: TraceMetadata): string {

@@ -1,6 +1,7 @@
 import { metadataCounts, servicesOf } from '../../global/index/join.js';
+import type { VouchedWatermark } from '../../global/index/trace-index.js';
 import type { TraceId } from '../../global/model/ids.js';
-import type { TraceMetadata, Watermark } from '../../global/model/metadata.js';
+import type { TraceMetadata } from '../../global/model/metadata.js';
 import { unixNanoToMs } from '../../global/model/time.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import { planTrace, type TracePlan } from '../plan/trace-plan.js';
@@ -8,7 +9,7 @@ import { locateTrace, planRegions, type QueryContext, type RequestBudget } from 
 
 export interface IndexAnswer {
   readonly records: readonly TraceMetadata[];
-  readonly watermarks: readonly Watermark[];
+  readonly watermarks: readonly VouchedWatermark[];
   readonly plan: TracePlan;
 }
 
@@ -45,6 +46,7 @@ export function indexAnswerJson(traceId: TraceId, answer: IndexAnswer, nowMs: nu
       region: w.region,
       partition: w.partition,
       watermarkUnixNano: String(w.watermarkUnixNano),
+      vouchedFromUnixNano: w.vouchedFromUnixNano === undefined ? undefined : String(w.vouchedFromUnixNano),
       lagMs: Math.max(0, nowMs - unixNanoToMs(w.watermarkUnixNano)),
     })),
     plan: answer.plan.regions.map(({ region, action, why, code }) => ({ region, action, why, code })),

@@ -50,7 +50,8 @@ export async function querySearch(
           // In this order: a catalogue that is older than its watermarks would prove too much.
           const watermarks = await context.index.watermarks();
           const catalogue = await context.index.catalogue();
-          return { catalogue, watermarks };
+          const catalogueTotals = await context.index.catalogueTotals();
+          return { catalogue, catalogueTotals, watermarks };
         });
   const plan = planSearch({
     regions: planRegions(context.fleet),

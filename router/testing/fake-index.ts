@@ -1,8 +1,13 @@
 import { joinMetadata } from '../../global/index/join.js';
-import type { CatalogueReader, TraceIndexReader, TraceLocation } from '../../global/index/trace-index.js';
+import type {
+  CatalogueReader,
+  TraceIndexReader,
+  TraceLocation,
+  VouchedWatermark,
+} from '../../global/index/trace-index.js';
 import { tracePartition } from '../../global/log/partition.js';
 import { type RegionId, type TraceId, traceIdBytes } from '../../global/model/ids.js';
-import type { CatalogueEntry, TraceMetadata, Watermark } from '../../global/model/metadata.js';
+import type { CatalogueEntry, TraceMetadata } from '../../global/model/metadata.js';
 
 type RegionEntry = CatalogueEntry & { readonly region: RegionId };
 
@@ -13,8 +18,12 @@ export class FakeIndex implements TraceIndexReader, CatalogueReader {
   /** Never answers from now on. */
   hung = false;
   readonly entries: RegionEntry[] = [];
+  /** What is stamped on the watermarks that are set from now on. */
+  vouchedFromUnixNano = 0n;
+  /** Where it is set: how many entries a region's catalogue ever had, beyond those that it has. */
+  readonly totals = new Map<RegionId, number>();
   readonly #records = new Map<TraceId, Map<RegionId, TraceMetadata>>();
-  readonly #watermarks = new Map<string, Watermark>();
+  readonly #watermarks = new Map<string, VouchedWatermark>();
 
   add(record: TraceMetadata): void {
     const byRegion = this.#records.get(record.traceId) ?? new Map<RegionId, TraceMetadata>();
@@ -24,7 +33,13 @@ export class FakeIndex implements TraceIndexReader, CatalogueReader {
   }
 
   watermark(region: RegionId, partition: number, partitionCount: number, watermarkUnixNano: bigint): void {
-    this.#watermarks.set(`${region}/${partition}`, { region, partition, partitionCount, watermarkUnixNano });
+    this.#watermarks.set(`${region}/${partition}`, {
+      region,
+      partition,
+      partitionCount,
+      watermarkUnixNano,
+      vouchedFromUnixNano: this.vouchedFromUnixNano,
+    });
   }
 
   /** The same watermark for all partitions. */
@@ -43,7 +58,7 @@ export class FakeIndex implements TraceIndexReader, CatalogueReader {
     }));
   }
 
-  async watermarks(): Promise<readonly Watermark[]> {
+  async watermarks(): Promise<readonly VouchedWatermark[]> {
     await this.#behave();
     return [...this.#watermarks.values()];
   }
@@ -51,6 +66,14 @@ export class FakeIndex implements TraceIndexReader, CatalogueReader {
   async catalogue(regions?: readonly RegionId[]): Promise<readonly RegionEntry[]> {
     await this.#behave();
     return this.entries.filter((e) => !regions || regions.includes(e.region));
+  }
+
+  async catalogueTotals(): Promise<ReadonlyMap<RegionId, number>> {
+    await this.#behave();
+    const totals = new Map<RegionId, number>();
+    for (const { region } of this.entries) totals.set(region, (totals.get(region) ?? 0) + 1);
+    for (const [region, total] of this.totals) totals.set(region, Math.max(total, totals.get(region) ?? 0));
+    return totals;
   }
 
   async #behave(): Promise<void> {

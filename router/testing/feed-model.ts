@@ -1,7 +1,7 @@
-import type { TraceLocation } from '../../global/index/trace-index.js';
+import type { TraceLocation, VouchedWatermark } from '../../global/index/trace-index.js';
 import { tracePartition } from '../../global/log/partition.js';
 import { type RegionId, type TraceId, traceIdBytes } from '../../global/model/ids.js';
-import type { TraceMetadata, Watermark } from '../../global/model/metadata.js';
+import type { TraceMetadata } from '../../global/model/metadata.js';
 import { planTrace, type TracePlan } from '../plan/trace-plan.js';
 
 /** One span of a simulated trace: where it is appended and when (true time), and the times that its sender's clock gave it. Seconds. */
@@ -10,6 +10,8 @@ export interface SimulatedSpan {
   readonly appendedAt: number;
   readonly start: number;
   readonly end: number;
+  /** Whether it is the trace's root, which by true time starts before all others. */
+  readonly root?: boolean;
 }
 
 export interface SimulatedRegion {
@@ -22,6 +24,8 @@ export interface SimulatedRegion {
   /** Link to the reading region: its delay, and times at which it is cut; seconds. */
   readonly linkDelay: number;
   readonly cuts: readonly { readonly from: number; readonly to: number }[];
+  /** What was published in these times never comes to the reading region, and it knows (decision 0006). */
+  readonly losses?: readonly { readonly from: number; readonly to: number }[];
 }
 
 export interface FeedModelOptions {
@@ -42,10 +46,13 @@ export class FeedModel {
   locate(traceId: TraceId, spans: readonly SimulatedSpan[], at: number): TraceLocation {
     const partition = tracePartition(traceIdBytes(traceId), 0, this.options.spansPartitions);
     const records: TraceMetadata[] = [];
-    const watermarks: Watermark[] = [];
+    const watermarks: VouchedWatermark[] = [];
     for (const model of this.options.regions) {
       const applied = this.#appliedUpTo(model, at);
-      const known = spans.filter((s) => s.region === model.region && s.appendedAt + model.assemblyDelay <= applied);
+      const known = spans.filter((s) => {
+        const published = s.appendedAt + model.assemblyDelay;
+        return s.region === model.region && published <= applied && !isLost(model, published);
+      });
       if (known.length > 0) records.push(recordOf(traceId, model.region, known));
       const mark = this.#watermarkAt(model, applied);
       if (mark !== null) {
@@ -55,6 +62,7 @@ export class FeedModel {
           partition,
           partitionCount: this.options.spansPartitions,
           watermarkUnixNano,
+          vouchedFromUnixNano: this.#vouchedFrom(model, applied),
         });
       }
     }
@@ -79,11 +87,23 @@ export class FeedModel {
     return upTo;
   }
 
-  /** The newest watermark in the feed by `feedTime`: a multiple of its interval, published once all before it is assembled. */
-  #watermarkAt({ watermarkEvery, assemblyDelay }: SimulatedRegion, feedTime: number): number | null {
-    const mark = Math.floor((feedTime - assemblyDelay) / watermarkEvery) * watermarkEvery;
-    return mark > 0 ? mark : null;
+  /** The first record after the last loss was published when the loss was over, or later; by the clock of the source's log. */
+  #vouchedFrom({ losses = [], clockOffset }: SimulatedRegion, feedTime: number): bigint {
+    const over = losses.filter(({ to }) => to <= feedTime).map(({ to }) => to);
+    return over.length === 0 ? 0n : nano(Math.max(...over) + clockOffset);
   }
+
+  /** The newest watermark in the feed by `feedTime`: a multiple of its interval, published once all before it is assembled. */
+  #watermarkAt(model: SimulatedRegion, feedTime: number): number | null {
+    const { watermarkEvery, assemblyDelay } = model;
+    const mark = Math.floor((feedTime - assemblyDelay) / watermarkEvery) * watermarkEvery;
+    const published = mark + model.assemblyDelay;
+    return mark > 0 && !isLost(model, published) ? mark : null;
+  }
+}
+
+function isLost({ losses = [] }: SimulatedRegion, published: number): boolean {
+  return losses.some(({ from, to }) => published >= from && published < to);
 }
 
 function recordOf(traceId: TraceId, region: RegionId, spans: readonly SimulatedSpan[]): TraceMetadata {
@@ -92,11 +112,16 @@ function recordOf(traceId: TraceId, region: RegionId, spans: readonly SimulatedS
     region,
     startUnixNano: nano(Math.min(...spans.map((s) => s.start))),
     endUnixNano: nano(Math.max(...spans.map((s) => s.end))),
-    root: null,
+    root: rootOf(spans),
     coverage: [{ key: 1, service: 'shop', spanCount: spans.length, errorCount: 0 }],
     flags: 0,
     blocks: [],
   };
+}
+
+function rootOf(spans: readonly SimulatedSpan[]): TraceMetadata['root'] {
+  const root = spans.find((s) => s.root);
+  return root ? { startUnixNano: nano(root.start), service: 'shop', operation: 'root' } : null;
 }
 
 /** Seconds of the simulation as Unix nanoseconds. */

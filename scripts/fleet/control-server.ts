@@ -1,5 +1,6 @@
 import express from 'express';
 import { plaintext } from '../../global/runtime/channel-security.js';
+import { realClock } from '../../global/runtime/clock.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { createHttpListener, type HttpListener } from '../../global/runtime/http-listener.js';
 
@@ -35,10 +36,10 @@ export function createControlServer(fleet: FleetControl): HttpListener {
   );
   return createHttpListener({
     name: 'fleet control',
-    option: '--data',
     listen: { host: '127.0.0.1', port: 0 },
     handler: app,
     security: plaintext,
+    clock: realClock,
     drainMs: 1000,
   });
 }

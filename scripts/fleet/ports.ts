@@ -2,7 +2,7 @@ import { createServer } from 'node:net';
 import { MeridianError } from '../../global/runtime/errors.js';
 
 /** The listeners of one region and its router, with the port that the first region of a local fleet uses. */
-export const LISTENERS = {
+const LISTENERS = {
   otlpGrpc: { port: 4317, name: 'OTLP gRPC' },
   otlpHttp: { port: 4318, name: 'OTLP HTTP' },
   zipkin: { port: 9411, name: 'Zipkin' },

@@ -1,3 +1,4 @@
+import { createServer, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RegionId } from '../../global/model/ids.js';
 import { createGrpcRegionClient } from '../../global/region-api/grpc-region-client.js';
@@ -81,6 +82,35 @@ describe('a region that hangs', () => {
       const answer = await fleet.json<TraceAnswer>(WEST, `/v1/traces/${trace.traceId}`);
       return answer.complete ? { value: true } : { failure: JSON.stringify(answer.regions) };
     });
+  });
+});
+
+describe('a region that answers with garbage', () => {
+  test('is one that is missing; the rest is answered within the deadline', async () => {
+    const trace = await wholeTrace();
+    const [host, port] = fleet.endpoints.regions[EAST]!.regionApi.split(':') as [string, string];
+    await fleet.stopRegion(EAST, true);
+    const sockets = new Set<Socket>();
+    const babbler = createServer((socket) => {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('data', () => socket.write('HTTP/1.1 418 no region\r\n\r\n'));
+    });
+    await new Promise<void>((resolve) => babbler.listen(Number(port), host, resolve));
+    try {
+      const answer = await fleet.json<TraceAnswer>(WEST, `/v1/traces/${trace.traceId}?deadline=700ms`);
+      expect(answer.complete).toBe(false);
+      expect(answer.spanCount).toBe(trace.spanIds.length - 2);
+      expect(['timeout', 'unavailable']).toContain(regionOf(answer, EAST).state);
+      expect(regionOf(answer, EAST).reason).toMatch(/\S/);
+    } finally {
+      await new Promise<void>((resolve) => {
+        babbler.close(() => resolve());
+        for (const socket of sockets) socket.destroy();
+      });
+      await fleet.startRegion(EAST);
+    }
+    expect(await missingOrDouble(fleet, WEST, [trace])).toEqual([]);
   });
 });
 

@@ -2,6 +2,8 @@ import { Registry } from 'prom-client';
 import { decodeFeedRecord } from '../../../global/index/feed-codec.js';
 import { tracePartition } from '../../../global/log/partition.js';
 import type { LogHeaders, SpanLog } from '../../../global/log/span-log.js';
+import { MemoryLog } from '../../../global/log/testing/memory-log.js';
+import { MemoryLogSession } from '../../../global/log/testing/memory-log-session.js';
 import { type PartitionCounts, regionTopics, TOPICS } from '../../../global/log/topics.js';
 import type { RegionId } from '../../../global/model/ids.js';
 import type { FeedRecord } from '../../../global/model/metadata.js';
@@ -15,7 +17,6 @@ import type { Block, Segment } from '../../segments/segment.js';
 import { deflateFrame } from '../../segments/zstd-frame.js';
 import { type Assembler, createAssembler } from '../assembler.js';
 import type { AssemblerLimits } from '../options.js';
-import { MemoryLog } from './memory-log.js';
 import { type TestSpan, tracesDataOf } from './spans.js';
 
 export const HOME = 'eu-west-1' as RegionId;
@@ -45,12 +46,17 @@ export class Rig {
     this.memory.ensure(regionTopics(this.partitions, { spans: HOUR_MS, views: HOUR_MS }));
   }
 
+  /** The log as one process has it. */
+  session(): MemoryLogSession {
+    return new MemoryLogSession(this.memory);
+  }
+
   /** A fresh assembler; its incarnation is larger than those of the ones before. */
   assembler(over: { log?: SpanLog; crash?: ReachCrashPoint; source?: RegionId } = {}): Assembler {
     return createAssembler({
       source: over.source ?? HOME,
       home: HOME,
-      log: over.log ?? this.memory.session(),
+      log: over.log ?? this.session(),
       partitions: this.partitions,
       policy: this.#options.policy ?? keepAll,
       clock: this.clock,
@@ -71,16 +77,9 @@ export class Rig {
     }
   }
 
+  /** Also while the log is down for its sessions. */
   appendRecord(partition: number, value: Buffer, headers: LogHeaders, topic: string = TOPICS.spans): void {
     this.memory.append(topic, partition, [{ key: null, value, headers }]);
-  }
-
-  /** The same while the log is down. */
-  appendAnyway(partition: number, value: Buffer): void {
-    const { isDown } = this.memory;
-    this.memory.isDown = false;
-    this.appendRecord(partition, value, this.stamp());
-    this.memory.isDown = isDown;
   }
 
   /** Headers with a new stamp. */
@@ -94,13 +93,14 @@ export class Rig {
   }
 
   async blocks(): Promise<Block[]> {
-    const records = (this.memory.topics.get(TOPICS.segments) ?? []).flat();
-    return Promise.all(records.map(({ value }) => decodeBlock(readEncodedBlock(Buffer.from(value)))));
+    return Promise.all(
+      this.memory.all(TOPICS.segments).map(({ value }) => decodeBlock(readEncodedBlock(Buffer.from(value)))),
+    );
   }
 
   /** Segments in the log, without decoding them. */
   segmentCount(): number {
-    const records = (this.memory.topics.get(TOPICS.segments) ?? []).flat();
+    const records = this.memory.all(TOPICS.segments);
     return records.reduce((sum, { value }) => sum + readEncodedBlock(Buffer.from(value)).segmentCount, 0);
   }
 
@@ -109,9 +109,7 @@ export class Rig {
   }
 
   feed(): FeedRecord[] {
-    return (this.memory.topics.get(TOPICS.traceMetadata) ?? [])
-      .flat()
-      .map(({ value }) => decodeFeedRecord(Buffer.from(value)));
+    return this.memory.all(TOPICS.traceMetadata).map(({ value }) => decodeFeedRecord(Buffer.from(value)));
   }
 
   /** Moves time in small steps, letting everything happen on the way. */

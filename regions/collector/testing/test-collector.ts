@@ -1,13 +1,15 @@
-import { createRequire } from 'node:module';
 import { Registry } from 'prom-client';
 import { parseRegionId } from '../../../global/model/ids.js';
 import { DROP_KEYS_DEFAULT, MASK_KEYS_DEFAULT } from '../../../global/otlp/redact.js';
 import { PATTERN_NAMES } from '../../../global/otlp/redact-text.js';
+import { officialEncode } from '../../../global/otlp/testing/official-otlp.js';
+import { comparableRows, type Row } from '../../../global/otlp/testing/rows.js';
 import { plaintext } from '../../../global/runtime/channel-security.js';
 import { realClock } from '../../../global/runtime/clock.js';
 import { noCrash } from '../../../global/runtime/crash-points.js';
 import { silentLogger } from '../../../global/runtime/logger.js';
-import { type Collector, type CollectorOptions, createCollector } from '../collector.js';
+import { type Collector, createCollector } from '../collector.js';
+import type { CollectorOptions } from '../options.js';
 import { MemoryAppender } from './memory-appender.js';
 
 /** A collector on free ports of loopback, over a log in memory, for tests. */
@@ -22,13 +24,7 @@ export interface TestCollector {
   /** host:port. */
   readonly grpc: string;
   /** All spans in the log, decoded by OpenTelemetry's own generated code. */
-  spans(): StoredSpan[];
-}
-
-export interface StoredSpan {
-  readonly resource: unknown;
-  readonly scope: unknown;
-  readonly span: Readonly<Record<string, unknown>> & { readonly name: string };
+  spans(): Row[];
 }
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
@@ -70,44 +66,15 @@ export async function startTestCollector(
     zipkin: url(zipkin),
     jaegerThrift: url(jaegerThrift),
     grpc: `127.0.0.1:${otlpGrpc.port}`,
-    spans: () => log.values().flatMap((value) => decodeSpans(value)),
+    spans: () => log.values().flatMap((value) => comparableRows(value)),
   };
-}
-
-interface GeneratedType {
-  decode(bytes: Uint8Array): unknown;
-  fromObject(value: object): unknown;
-  encode(message: unknown): { finish(): Uint8Array };
-  toObject(message: unknown, options: object): DecodedRequest;
-}
-
-interface DecodedRequest {
-  resourceSpans?: { resource?: unknown; scopeSpans?: { scope?: unknown; spans?: StoredSpan['span'][] }[] }[];
-}
-
-const generated = createRequire(import.meta.url)('otlp-generated/build/src/generated/root.js') as {
-  opentelemetry: { proto: { collector: { trace: { v1: { ExportTraceServiceRequest: GeneratedType } } } } };
-};
-const Request = generated.opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest;
-
-const UNSET = { code: 0, message: '' };
-
-/** `TracesData` and `ExportTraceServiceRequest` are the same on the wire. */
-export function decodeSpans(bytes: Uint8Array): StoredSpan[] {
-  const request = Request.toObject(Request.decode(bytes), { longs: String, bytes: String, defaults: true });
-  return (request.resourceSpans ?? []).flatMap(({ resource, scopeSpans }) =>
-    (scopeSpans ?? []).flatMap(({ scope, spans }) =>
-      // A status that is absent and one that is unset say the same.
-      (spans ?? []).map((span) => ({ resource, scope, span: { ...span, status: span.status ?? UNSET } })),
-    ),
-  );
 }
 
 /** An OTLP request of one resource with these spans, given in the shape of the proto (bytes as buffers). */
 export function encodeSpans(spans: readonly object[], service = 'shop'): Buffer {
   const resource = { attributes: [{ key: 'service.name', value: { stringValue: service } }] };
   const request = { resourceSpans: [{ resource, scopeSpans: [{ scope: { name: 'test' }, spans: [...spans] }] }] };
-  return Buffer.from(Request.encode(Request.fromObject(request)).finish());
+  return officialEncode(request);
 }
 
 /** A good span with ids made from a number. */

@@ -1,8 +1,9 @@
 import type { TraceId } from '../../../global/model/ids.js';
 import { compareSearchPositions, type SearchPosition, type SpanQuery } from '../../../global/model/query.js';
 import { minNano } from '../../../global/model/time.js';
-import { UNKNOWN_SERVICE } from '../../segments/summarize.js';
-import type { TestSpan, TestValue } from './blocks.js';
+import { UNKNOWN_SERVICE } from '../../../global/otlp/span-view.js';
+import type { TestValue } from '../../../global/otlp/testing/test-spans.js';
+import type { TestSpan } from './blocks.js';
 
 /** A segment as the tests remember it. */
 export interface ModelSegment {
