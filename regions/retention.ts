@@ -13,8 +13,8 @@ const INTERVAL_MS = 3_600_000;
  * would be taken for absent.
  */
 export function createRetention(options: {
-  store: SegmentStoreRetention;
-  index: TraceIndexRetention;
+  store: Pick<SegmentStoreRetention, 'expire'>;
+  index: Pick<TraceIndexRetention, 'expire'>;
   retentionMs: number;
   clock: Clock;
   logger: Logger;

@@ -45,7 +45,7 @@ function read(path: string): Source {
 
 const all = sources();
 const isTest = ({ path }: Source) =>
-  /(\.(test|contract|arbitrary|testing)|-for-tests)\.ts$|\/testing\//.test(path) || path.startsWith('tests/');
+  /(\.(test|contract|arbitrary|testing)|-for-tests|-harness)\.ts$|\/testing\//.test(path) || path.startsWith('tests/');
 const production = all.filter((source) => !isTest(source));
 const under = (...folders: string[]) =>
   production.filter(({ path }) => folders.some((folder) => path.startsWith(`${folder}/`) || path === folder));

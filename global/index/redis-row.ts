@@ -1,16 +1,17 @@
 import type { RegionId, TraceId } from '../model/ids.js';
-import type { BlockId, Coverage, TraceMetadata } from '../model/metadata.js';
+import type { BlockId, Coverage, RootSpan, TraceMetadata } from '../model/metadata.js';
 import { MeridianError } from '../runtime/errors.js';
 import { ByteReader, ByteWriter } from './bytes.js';
 import { decodeTraceMetadata, encodeTraceMetadata } from './feed-codec.js';
 import { FEED_LIMITS } from './feed-limits.js';
-import { readTraceBody, writeTraceBody } from './trace-codec.js';
 
 /**
  * The packed value of a record in Redis. Identity is the key's; names are numbers of the day's dictionary. The version is the layout's.
  *
  *   u24, u24            start - start of the day (ns): high half, low half
- *   body                trace-codec.ts, without coverage
+ *   varint              flags << 3 | where the root starts << 1 (0: no root, 1: with the trace, 2: after it, 3: before it) | the end is before the start
+ *   varint64            |end - start| (ns)
+ *   [root]              varint64 |root start - start| where it is not 0, varint service, varint operation
  *   coverage            varint n, then n groups of one key: u24 key, and entries: varint service << 1 | another follows,
  *                       varint span count << 1 | has errors, [varint error count]
  *   [blocks]            varint n, then n: varint name of the block's stem (its id without the offset and the last four digits of its
@@ -34,7 +35,7 @@ export function packDayRow(metadata: TraceMetadata, dayStart: bigint, numberOf: 
   const start = Number(metadata.startUnixNano - dayStart);
   out.u24(Math.floor(start / 2 ** 24));
   out.u24(start % 2 ** 24);
-  writeTraceBody(out, { ...metadata, coverage: [] }, numberOf);
+  writeTimesAndRoot(out, metadata, numberOf);
   writeCoverage(out, metadata.coverage, numberOf);
   if (metadata.blocks.length > 0) {
     out.varint(metadata.blocks.length);
@@ -59,7 +60,7 @@ export function unpackDayRow(
 ): TraceMetadata {
   const reader = new ByteReader(value, `index row ${traceId}@${region}`);
   const startUnixNano = dayStart + BigInt(reader.u24() * 2 ** 24 + reader.u24());
-  const body = readTraceBody(reader, startUnixNano, textOf);
+  const body = readTimesAndRoot(reader, startUnixNano, textOf);
   const coverage = readCoverage(reader, textOf);
   const blocks: BlockId[] = [];
   if (reader.remaining > 0) {
@@ -69,6 +70,51 @@ export function unpackDayRow(
   }
   reader.end();
   return { traceId, region, startUnixNano, ...body, coverage, blocks };
+}
+
+const END_BEFORE_START = 1;
+const ROOT_AT_START = 1;
+const ROOT_AFTER = 2;
+const ROOT_BEFORE = 3;
+const U64_MAX = 0xffff_ffff_ffff_ffffn;
+
+function writeTimesAndRoot(out: ByteWriter, metadata: TraceMetadata, numberOf: NameNumber): void {
+  const { startUnixNano: start, endUnixNano: end, root, flags } = metadata;
+  const rootAt = root ? root.startUnixNano - start : 0n;
+  const where = root ? (rootAt === 0n ? ROOT_AT_START : rootAt > 0n ? ROOT_AFTER : ROOT_BEFORE) : 0;
+  out.varint((flags << 3) | (where << 1) | (end < start ? END_BEFORE_START : 0));
+  out.varint64(end < start ? start - end : end - start);
+  if (!root) return;
+  if (rootAt !== 0n) out.varint64(rootAt > 0n ? rootAt : -rootAt);
+  out.varint(numberOf(root.service));
+  out.varint(numberOf(root.operation));
+}
+
+function readTimesAndRoot(
+  reader: ByteReader,
+  start: bigint,
+  textOf: NameText,
+): Pick<TraceMetadata, 'endUnixNano' | 'root' | 'flags'> {
+  const bits = reader.varint(FEED_LIMITS.flagsMax * 8 + 7, 'flags');
+  const moved = (back: boolean, what: string): bigint => {
+    const by = reader.varint64(what);
+    const to = back ? start - by : start + by;
+    if (to < 0n || to > U64_MAX) throw reader.malformed(`${what} is beyond 64 bits`);
+    return to;
+  };
+  const name = (what: string): string => {
+    const text = textOf(reader.varint(Number.MAX_SAFE_INTEGER, what));
+    if (text === undefined) throw reader.malformed(`${what} names a text that is not there`);
+    return text;
+  };
+  const endUnixNano = moved((bits & END_BEFORE_START) !== 0, 'end');
+  const where = (bits >> 1) & 3;
+  let root: RootSpan | null = null;
+  if (where !== 0) {
+    const startUnixNano = where === ROOT_AT_START ? start : moved(where === ROOT_BEFORE, 'root start');
+    root = { startUnixNano, service: name('root service'), operation: name('root operation') };
+  }
+  return { endUnixNano, root, flags: bits >>> 3 };
 }
 
 /** The services of one request share its key: grouped, an ordinary record is about 4 bytes shorter than with a key in each entry. */

@@ -84,10 +84,8 @@ function writeSpan(writer: ProtoWriter, span: JsonObject): void {
 function kindOf(kind: unknown): number {
   if (kind === undefined || kind === null || kind === '') return 0;
   if (typeof kind !== 'string' && typeof kind !== 'number') throw new SpanRejection('malformed', 'kind is no string');
-  const name = String(kind)
-    .toLowerCase()
-    .replace(/^span_kind_/, '');
-  const index = typeof kind === 'number' ? kind : SPAN_KIND_NAMES.findIndex((known) => known === name);
+  const index =
+    typeof kind === 'number' ? kind : SPAN_KIND_NAMES.indexOf(kind.toLowerCase().replace(/^span_kind_/, ''));
   if (SPAN_KIND_NAMES[index] === undefined)
     throw new SpanRejection('invalid', `kind is none of ${SPAN_KIND_NAMES.join(', ')}`);
   return index;

@@ -48,7 +48,14 @@ export const FLAG_HAS_IS_REMOTE = 0x100;
 export const FLAG_IS_REMOTE = 0x200;
 
 /** Names of OTLP SpanKind, by number. */
-export const SPAN_KIND_NAMES = ['unspecified', 'internal', 'server', 'client', 'producer', 'consumer'] as const;
+export const SPAN_KIND_NAMES: readonly string[] = [
+  'unspecified',
+  'internal',
+  'server',
+  'client',
+  'producer',
+  'consumer',
+];
 
 export const StatusCode = { unset: 0, ok: 1, error: 2 } as const;
 

@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { encodeFeedRecord } from '../index/feed-codec.js';
+import { DEAD_LETTER_HEADER, deadLetterEntry, readDeadLetter } from '../log/dead-letter.js';
 import type { LogRecord } from '../log/span-log.js';
 import { GROUPS } from '../log/topics.js';
 import type { CrashPoint } from '../runtime/crash-points.js';
 import { DLQ, home, MIRROR, OWN, running, setUp, trace, watermark, west } from './applier-rig.testing.js';
-import { DEAD_LETTER_HEADER, deadLetterEntry, readDeadLetter } from './dead-letter.js';
 import { settle } from './memory-log.testing.js';
 
 afterEach(async () => {

@@ -1,6 +1,6 @@
+import { type DeadLetter, deadLetterEntry, readDeadLetter } from '../log/dead-letter.js';
 import type { LogAppender, LogOffsets, LogReads, LogRecord } from '../log/span-log.js';
 import { TOPICS } from '../log/topics.js';
-import { type DeadLetter, deadLetterEntry, readDeadLetter } from './dead-letter.js';
 
 const READ_BYTES_MAX = 1024 * 1024;
 

@@ -66,8 +66,13 @@ export class KafkaAsker {
     await this.cluster.refreshMetadata().catch(() => {});
   }
 
-  async close(): Promise<void> {
+  /** From now on nothing is asked twice, and what is being asked fails with its next failure. */
+  giveUp(): void {
     this.#closing.abort();
+  }
+
+  async close(): Promise<void> {
+    this.giveUp();
     await this.cluster.disconnect().catch(() => {});
   }
 

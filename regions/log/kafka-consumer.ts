@@ -37,6 +37,7 @@ export class KafkaConsumer {
   readonly #stopping = new AbortController();
   readonly #slots = new Map<string, Slot>();
   #generation: Generation | null = null;
+  #joining = false;
   /** Aborts when the generation is over. */
   #ending = new AbortController();
   #endedBy: GenerationEnd = 'stop';
@@ -75,6 +76,8 @@ export class KafkaConsumer {
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#ending.abort();
+    // Owning nothing, it has nothing left to commit: a cluster that is away is not waited for.
+    if (this.#joining) this.options.asker.giveUp();
     await this.#running;
   }
 
@@ -99,7 +102,10 @@ export class KafkaConsumer {
   }
 
   async #liveOneGeneration(): Promise<void> {
-    const generation = await this.#membership.join();
+    this.#joining = true;
+    const generation = await this.#membership.join().finally(() => {
+      this.#joining = false;
+    });
     this.#generation = generation;
     this.#ending = new AbortController();
     this.#endedBy = 'stop';

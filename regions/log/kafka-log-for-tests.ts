@@ -39,7 +39,8 @@ export class CuttableNetwork {
   #cut = false;
 
   readonly socketFactory: ISocketFactory = ({ host, port, onConnect }) => {
-    if (this.#cut) return new Socket().destroy(new Error('cut'));
+    // kafkajs puts a listener on it for each time that it gives a connection up.
+    if (this.#cut) return new Socket().setMaxListeners(0).destroy(new Error('cut'));
     const socket = connect({ host, port }, onConnect);
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));

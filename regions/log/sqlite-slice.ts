@@ -3,7 +3,7 @@ import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite'
 import { MeridianError } from '../../global/runtime/errors.js';
 import { PAGE_BYTES, packValue } from './leaf-packing.js';
 import { Places } from './places.js';
-import { storedForm, valueOf } from './value-codec.js';
+import { contentOf, storedForm } from './value-codec.js';
 
 /** SQLite's `user_version` of a slice: the format below. 0 is a slice whose making was cut short. */
 const SLICE_VERSION = 1;
@@ -188,7 +188,7 @@ export class Slice {
       for (const { value } of rest) chunks.push(value);
     }
     const storedBytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-    const whole = storedBytes === record.bytes ? chunks : [valueOf(Buffer.concat(chunks), record.bytes)];
+    const whole = storedBytes === record.bytes ? chunks : [contentOf(Buffer.concat(chunks), record.bytes)];
     return {
       offset: record.offset,
       appendedMs: record.appended_ms,

@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { storedForm, valueOf } from './value-codec.js';
+import { contentOf, storedForm } from './value-codec.js';
 
 describe('value codec', () => {
   test('every value comes back', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 2000 }), fc.nat({ max: 40 }), (bytes, repeats) => {
         const value = Buffer.concat(new Array<Uint8Array>(repeats + 1).fill(bytes));
-        expect(Buffer.from(valueOf(storedForm(value), value.length)).equals(value)).toBe(true);
+        expect(Buffer.from(contentOf(storedForm(value), value.length)).equals(value)).toBe(true);
       }),
     );
   });
@@ -25,7 +25,7 @@ describe('value codec', () => {
   test('a view into a larger buffer is taken for what it shows', () => {
     const all = Buffer.alloc(3000, 'ab');
     const view = new Uint8Array(all.buffer, all.byteOffset + 100, 1000);
-    expect(Buffer.from(valueOf(storedForm(view), 1000)).equals(all.subarray(100, 1100))).toBe(true);
+    expect(Buffer.from(contentOf(storedForm(view), 1000)).equals(all.subarray(100, 1100))).toBe(true);
   });
 
   test('a damaged block is malformed', () => {
@@ -35,8 +35,8 @@ describe('value codec', () => {
       block.subarray(0, -2),
       Buffer.concat([Buffer.from([9, 9, 9, 9]), block]),
     ]) {
-      expect(() => valueOf(broken, 1000)).toThrow(expect.objectContaining({ code: 'malformed' }));
+      expect(() => contentOf(broken, 1000)).toThrow(expect.objectContaining({ code: 'malformed' }));
     }
-    expect(() => valueOf(block, 1001)).toThrow(expect.objectContaining({ code: 'malformed' }));
+    expect(() => contentOf(block, 1001)).toThrow(expect.objectContaining({ code: 'malformed' }));
   });
 });

@@ -19,7 +19,7 @@ export function storedForm(value: Uint8Array): Uint8Array {
 }
 
 /** The value of `bytes` bytes that is stored so. Throws `malformed` where the block is not what was written. */
-export function valueOf(stored: Uint8Array, bytes: number): Uint8Array {
+export function contentOf(stored: Uint8Array, bytes: number): Uint8Array {
   if (stored.length === bytes) return stored;
   const block = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
   if (block.length < SIZE_BYTES || block.readUInt32LE(0) !== bytes) throw damaged(bytes);

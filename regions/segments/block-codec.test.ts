@@ -12,7 +12,7 @@ import { type Block, CLOSE_REASONS, type Segment } from './segment.js';
 import { deflateFrame, inflateFrame } from './zstd-frame.js';
 
 const source = 'eu-west-1' as RegionId;
-const GOLDEN = join(packageRoot, 'regions/segments/testing/block-v1.hex');
+const GOLDEN = join(packageRoot, 'regions/segments/golden/block-v1.hex');
 
 function metadata(over: Partial<TraceMetadata> = {}): TraceMetadata {
   return {

@@ -19,7 +19,7 @@ export interface SegmentStoreWriter {
 export interface SegmentStoreReader {
   /**
    * All segments of the trace that `source` made, in no particular order; none: an empty list. `hints` names blocks that are known to
-   * hold some: a store may use them to be faster, and finds segments outside them all the same unless `hintsAreComplete`.
+   * hold some: a store may use them to be faster, and finds segments outside them all the same unless `hints.complete`.
    */
   get(
     source: RegionId,

@@ -74,18 +74,12 @@ class FakeLog implements LogConsumers, LogAppender {
 class FakeStore {
   readonly calls: string[][] = [];
   readonly written = new Set<string>();
-  readonly expired: bigint[] = [];
   fail: (blocks: readonly EncodedBlock[]) => void = () => {};
 
   async write(blocks: readonly EncodedBlock[]): Promise<void> {
     this.calls.push(blocks.map(({ id }) => id));
     this.fail(blocks);
     for (const { id } of blocks) this.written.add(id);
-  }
-
-  async expire(beforeUnixNano: bigint): Promise<number> {
-    this.expired.push(beforeUnixNano);
-    return 0;
   }
 }
 
@@ -269,27 +263,6 @@ describe('writer', () => {
       expect(again.log.committed).toEqual([12]);
     },
   );
-
-  test('retention: expires what is older than it is told, again and again, also after a failure', async () => {
-    const { store, clock, writer } = await rig({ retention: { keepMs: 5000, intervalMs: 1000 } });
-    await clock.advance(3000);
-    await settle();
-    expect(store.expired.length).toBeGreaterThanOrEqual(1);
-    expect(store.expired[0]).toBe((1_700_000_000_000n + 1000n - 5000n) * 1_000_000n);
-    const before = store.expired.length;
-    store.expire = async (beforeUnixNano) => {
-      store.expired.push(beforeUnixNano);
-      throw new MeridianError('unavailable', 'locked', 'later');
-    };
-    for (let i = 0; i < 2; i++) {
-      await clock.advance(1000);
-      await settle();
-    }
-    expect(store.expired.length).toBe(before + 2);
-    await writer.stop();
-    await clock.advance(5000);
-    expect(store.expired.length).toBe(before + 2);
-  });
 
   test('two writers of one process share a registry', async () => {
     const { registry, log } = await rig();

@@ -22,7 +22,7 @@ import type { HealthCheck, Service } from '../../global/runtime/service.js';
 import { sharedCounter, sharedGauge } from '../../global/runtime/shared-metrics.js';
 import { readEncodedBlock } from '../segments/block-codec.js';
 import type { EncodedBlock } from '../segments/segment.js';
-import type { SegmentStoreRetention, SegmentStoreWriter } from './segment-store.js';
+import type { SegmentStoreWriter } from './segment-store.js';
 
 export interface WriterOptions {
   /** The region whose segments these are. */
@@ -30,7 +30,7 @@ export interface WriterOptions {
   /** The region that this runs in; another one reads the mirrored topic. */
   readonly home: RegionId;
   readonly log: LogConsumers & LogAppender;
-  readonly store: SegmentStoreWriter & Partial<SegmentStoreRetention>;
+  readonly store: SegmentStoreWriter;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly registry: Registry;
@@ -42,8 +42,6 @@ export interface WriterOptions {
   /** Waits between attempts while the store is unavailable: doubling from the first to the longest. */
   readonly retryFirstMs?: number;
   readonly retryLongestMs?: number;
-  /** Removes what is older, now and then; null, the default: somebody else does. */
-  readonly retention?: { readonly keepMs: number; readonly intervalMs: number } | null;
 }
 
 export const WRITER_DEFAULTS = {
@@ -73,7 +71,6 @@ class Writer implements Service {
   readonly #metrics: WriterMetrics;
   readonly #stopped = new AbortController();
   #subscription: { stop(): Promise<void> } | null = null;
-  #retention: Promise<void> | null = null;
 
   constructor(options: WriterOptions) {
     const { source, home, clock, registry } = options;
@@ -84,7 +81,7 @@ class Writer implements Service {
   }
 
   async start(): Promise<void> {
-    const { source, home, log, batchBytesMax, retention } = this.#options;
+    const { source, home, log, batchBytesMax } = this.#options;
     this.#subscription = await log.subscribe({
       group: writerGroup(source, home),
       topics: [this.#topic],
@@ -92,14 +89,12 @@ class Writer implements Service {
       batchBytesMax: batchBytesMax ?? WRITER_DEFAULTS.batchBytesMax,
       assigned: (assignment) => this.#handler(assignment),
     });
-    if (retention) this.#retention = this.#expireNowAndThen(retention);
   }
 
   async stop(): Promise<void> {
     // Ends waits only: a write that is on its way finishes and is committed.
     this.#stopped.abort();
     await this.#subscription?.stop();
-    await this.#retention;
   }
 
   health(): HealthCheck {
@@ -189,20 +184,6 @@ class Writer implements Service {
     } catch (error) {
       if (!isPoison(error)) this.#state.failed(messageOf(error));
       throw error;
-    }
-  }
-
-  async #expireNowAndThen({ keepMs, intervalMs }: { keepMs: number; intervalMs: number }): Promise<void> {
-    const { clock, store, logger } = this.#options;
-    const { signal } = this.#stopped;
-    for (;;) {
-      await clock.sleep(intervalMs, signal);
-      if (signal.aborted) return;
-      try {
-        await store.expire?.(clock.nowUnixNano() - BigInt(keepMs) * 1_000_000n);
-      } catch (error) {
-        logger.warn({ error: messageOf(error) }, 'writer: old blocks could not be removed, tried again later');
-      }
     }
   }
 }
