@@ -118,6 +118,8 @@ export class RedisLink {
         return reply;
       });
     } catch (error) {
+      // Commands in a transaction are not redirected: without this it would go to the same wrong node for ever.
+      if (this.#client instanceof Cluster && !this.#closed) this.#client.refreshSlotsCache(() => {});
       throw this.#unavailable(attempted, error);
     } finally {
       this.#waiting--;
@@ -154,8 +156,7 @@ export class RedisLink {
 
   /** What was sent on them will never be answered in time: their queue is emptied, and they connect again. */
   #dropConnections(): void {
-    const nodes = this.#client instanceof Cluster ? this.#client.nodes() : [this.#client];
-    for (const node of nodes) node.disconnect(true);
+    if (!this.#closed) this.#client.disconnect(true);
   }
 
   #unavailable(attempted: string, error: unknown): MeridianError {

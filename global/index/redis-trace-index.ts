@@ -56,8 +56,9 @@ export interface RedisTraceIndexOptions {
 
 /**
  * The index in Redis (7.0 or later), or a Redis Cluster: layout in redis-layout.ts. One writing process is the rule; should there be two, each
- * write still holds onto the very state that it was made from, or is made anew. Durable as far as Redis is: with `appendonly yes` a killed
- * Redis has all that was resolved; `appendfsync everysec` may lose the last second with the machine.
+ * write still holds onto the very state that it was made from, or is made anew. Durable as far as Redis is: `appendfsync everysec` may lose the last
+ * seconds when Redis is killed, of what was resolved too. It then comes back as it was, with records, watermarks and positions of one
+ * moment, so nothing is claimed of what is gone, and the feed's reader sees in its position what is missing.
  *
  * A Redis that was flushed has no records, no watermarks and no positions: it proves nothing, and readers ask every region. The writer makes it anew at
  * the next `apply`, and until the feed's reader has asked for its position again, what it says of its watermarks' past is not

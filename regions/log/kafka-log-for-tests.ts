@@ -39,9 +39,9 @@ export class CuttableNetwork {
   #cut = false;
 
   readonly socketFactory: ISocketFactory = ({ host, port, onConnect }) => {
-    // kafkajs puts a listener on it for each time that it gives a connection up.
+    // No maximum: kafkajs puts a listener on a dead socket each time that it gives its connection up.
     if (this.#cut) return new Socket().setMaxListeners(0).destroy(new Error('cut'));
-    const socket = connect({ host, port }, onConnect);
+    const socket = connect({ host, port }, onConnect).setMaxListeners(0);
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     return socket;

@@ -94,9 +94,9 @@ describe('document of a block', () => {
 });
 
 describe('words', () => {
-  test('a term is five letters of its lower 30 bits', () => {
-    expect([0, 1, 63, 64, -1].map(blockTerm)).toEqual(['AAAAA', 'AAAAB', 'AAAA_', 'AAABA', '_____']);
-    expect(blockTerm(1 << 30)).toBe('AAAAA');
+  test('a term is four letters of its lower 24 bits', () => {
+    expect([0, 1, 63, 64, -1].map(blockTerm)).toEqual(['AAAA', 'AAAB', 'AAA_', 'AABA', '____']);
+    expect(blockTerm(1 << 24)).toBe('AAAA');
   });
 
   test('kinds are words of their own; those above 30 share one', () => {
@@ -123,5 +123,5 @@ const GOLDEN = {
   newest: 1767225605000,
   traces: 'AAAAAAAC',
   bytes: 0,
-  terms: ['2vXr1', 'E9k0b', 'KC5x5', 'L8A6R', 'O_EN-', 'Q1prP', 'cGb7p', 'k2'],
+  terms: ['1prP', '8A6R', '9k0b', 'C5x5', 'Gb7p', '_EN-', 'k2', 'vXr1'],
 };

@@ -67,7 +67,10 @@ export function blockDocument(block: Block, encoded: EncodedBlock): BlockDocumen
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
-/** 30 of a term's 32 bits: 2 fewer make one false candidate in some hundred thousand blocks, and a sixth less to store. */
+/**
+ * 24 of a term's 32 bits. A value that is nowhere then names about one block in 5,000 (of 640 spans, 3,400 terms), which the payload refutes.
+ * 30 bits were measured at 167 bytes a span instead of 159.
+ */
 export function blockTerm(term: number): string {
   return (
     ALPHABET[(term >>> 18) & 63]! + ALPHABET[(term >>> 12) & 63]! + ALPHABET[(term >>> 6) & 63]! + ALPHABET[term & 63]!

@@ -34,8 +34,7 @@ export function javaArguments(
 
 /** Starts a Java engine; see `startEngineProcess`. Rejects with `configuration` where there is no Java. */
 export async function startJava(options: JavaProcessOptions): Promise<EngineProcess> {
-  if (!existsSync(archiveOf(options.jarSet, options.mainClass))) await checkJava();
-  return startEngineProcess({ ...options, command: 'java', arguments: javaArguments(options) });
+  return orTellWhatIsMissing(startEngineProcess({ ...options, command: 'java', arguments: javaArguments(options) }));
 }
 
 /** Where the class-data archive of a main class is kept: beside the jars that it belongs to. */
@@ -81,5 +80,16 @@ export function runJavaTool(
     readonly budgetMs: number;
   },
 ): Promise<{ code: number | string; tail: string }> {
-  return run('java', javaArguments(options), { folder: options.folder, budgetMs: options.budgetMs, line: () => {} });
+  const { folder, budgetMs } = options;
+  return orTellWhatIsMissing(run('java', javaArguments(options), { folder, budgetMs, line: () => {} }));
+}
+
+/** Jars may be in the cache of a machine that has lost its Java. Rejects with `configuration` and how to get it in that case. */
+async function orTellWhatIsMissing<T>(running: Promise<T>): Promise<T> {
+  try {
+    return await running;
+  } catch (error) {
+    await checkJava();
+    throw error;
+  }
 }
