@@ -1,3 +1,5 @@
+import { MeridianError } from '../runtime/errors.js';
+
 /** Ids in one `locate`. */
 export const LOCATE_MAX = 1000;
 /**
@@ -7,3 +9,21 @@ export const LOCATE_MAX = 1000;
 export const CATALOGUE_MARGIN_MS = 24 * 3_600_000;
 /** Records in one page of a bucket. */
 export const BUCKET_PAGE_MAX = 10_000;
+
+/** Throws `invalid` where one `locate` asks for more ids than the port takes. */
+export function checkLocateCount(count: number): void {
+  if (count > LOCATE_MAX) {
+    throw new MeridianError('invalid', `index locate: ${count} ids are beyond ${LOCATE_MAX}`, 'never');
+  }
+}
+
+/** Throws `invalid` where a page of a bucket has a size that the port does not take. */
+export function checkBucketPage(limit: number): void {
+  if (limit < 1 || limit > BUCKET_PAGE_MAX) {
+    throw new MeridianError(
+      'invalid',
+      `index bucket: a page of ${limit} is not within 1 to ${BUCKET_PAGE_MAX}`,
+      'never',
+    );
+  }
+}

@@ -1,9 +1,8 @@
 import type { RegionId, TraceId } from '../model/ids.js';
 import type { CatalogueEntry, TraceMetadata } from '../model/metadata.js';
 import { unixNanoToMs } from '../model/time.js';
-import { MeridianError } from '../runtime/errors.js';
 import { bucketOf, DigestChanges, hashText } from './digest.js';
-import { BUCKET_PAGE_MAX, CATALOGUE_MARGIN_MS, LOCATE_MAX } from './index-limits.js';
+import { CATALOGUE_MARGIN_MS, checkBucketPage, checkLocateCount } from './index-limits.js';
 import { joinMetadata } from './join.js';
 import type {
   FeedPosition,
@@ -53,9 +52,7 @@ export class MemoryTraceIndex implements TraceIndex {
   }
 
   async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
-    if (traceIds.length > LOCATE_MAX) {
-      throw new MeridianError('invalid', `index locate: ${traceIds.length} ids are beyond ${LOCATE_MAX}`, 'never');
-    }
+    checkLocateCount(traceIds.length);
     return traceIds.map((traceId) => ({
       traceId,
       records: [...(this.#traces.get(traceId)?.values() ?? [])].sort((a, b) => (a.region < b.region ? -1 : 1)),
@@ -96,13 +93,7 @@ export class MemoryTraceIndex implements TraceIndex {
     after: TraceId | null,
     limit: number,
   ): Promise<readonly TraceMetadata[]> {
-    if (limit < 1 || limit > BUCKET_PAGE_MAX) {
-      throw new MeridianError(
-        'invalid',
-        `index bucket: a page of ${limit} is not within 1 to ${BUCKET_PAGE_MAX}`,
-        'never',
-      );
-    }
+    checkBucketPage(limit);
     return [...this.#of(region)]
       .filter((t) => bucketOf(t.startUnixNano) === bucketStartMs && (after === null || t.traceId > after))
       .sort((a, b) => (a.traceId < b.traceId ? -1 : 1))

@@ -2,9 +2,8 @@ import { type RegionId, type TraceId, traceIdBytes } from '../model/ids.js';
 import type { CatalogueEntry, TraceMetadata } from '../model/metadata.js';
 import { maxNano } from '../model/time.js';
 import type { Clock } from '../runtime/clock.js';
-import { MeridianError } from '../runtime/errors.js';
 import { hashText } from './digest.js';
-import { BUCKET_PAGE_MAX, LOCATE_MAX } from './index-limits.js';
+import { checkBucketPage, checkLocateCount } from './index-limits.js';
 import { BucketWalk } from './redis-bucket-walk.js';
 import { digestSums } from './redis-digests.js';
 import { placeId, shardOf } from './redis-layout.js';
@@ -38,9 +37,7 @@ export class RedisIndexReads implements TraceIndexReader, FeedPositions, Catalog
   }
 
   async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
-    if (traceIds.length > LOCATE_MAX) {
-      throw new MeridianError('invalid', `index locate: ${traceIds.length} ids are beyond ${LOCATE_MAX}`, 'never');
-    }
+    checkLocateCount(traceIds.length);
     return this.#locateAll('index locate', traceIds);
   }
 
@@ -161,13 +158,7 @@ export class RedisIndexReads implements TraceIndexReader, FeedPositions, Catalog
     after: TraceId | null,
     limit: number,
   ): Promise<readonly TraceMetadata[]> {
-    if (limit < 1 || limit > BUCKET_PAGE_MAX) {
-      throw new MeridianError(
-        'invalid',
-        `index bucket: a page of ${limit} is not within 1 to ${BUCKET_PAGE_MAX}`,
-        'never',
-      );
-    }
+    checkBucketPage(limit);
     return this.#walks.page(region, bucketStartMs, after, limit);
   }
 }

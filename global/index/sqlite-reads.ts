@@ -1,8 +1,7 @@
 import type { RegionId, TraceId } from '../model/ids.js';
 import type { CatalogueEntry, TraceMetadata } from '../model/metadata.js';
-import { MeridianError } from '../runtime/errors.js';
 import { bucketRange } from './digest.js';
-import { BUCKET_PAGE_MAX, LOCATE_MAX } from './index-limits.js';
+import { checkBucketPage, checkLocateCount } from './index-limits.js';
 import { unpackRow } from './row-codec.js';
 import { asBuffer, type ConnectionSource, type SqliteConnection } from './sqlite-connection.js';
 import type {
@@ -54,9 +53,7 @@ export class SqliteIndexReads implements TraceIndexReader, FeedPositions, Catalo
   constructor(protected readonly source: ConnectionSource) {}
 
   async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
-    if (traceIds.length > LOCATE_MAX) {
-      throw new MeridianError('invalid', `index locate: ${traceIds.length} ids are beyond ${LOCATE_MAX}`, 'never');
-    }
+    checkLocateCount(traceIds.length);
     return this.source.use('index locate', (connection) =>
       // One snapshot: a watermark must not be newer than the records that it is read with.
       connection.snapshot(() => traceIds.map((id) => this.#locateOne(connection, id))),
@@ -137,13 +134,7 @@ export class SqliteIndexReads implements TraceIndexReader, FeedPositions, Catalo
     after: TraceId | null,
     limit: number,
   ): Promise<readonly TraceMetadata[]> {
-    if (limit < 1 || limit > BUCKET_PAGE_MAX) {
-      throw new MeridianError(
-        'invalid',
-        `index bucket: a page of ${limit} is not within 1 to ${BUCKET_PAGE_MAX}`,
-        'never',
-      );
-    }
+    checkBucketPage(limit);
     const found: TraceMetadata[] = [];
     const { first, last } = bucketRange(bucketStartMs);
     // Behind all rows of that trace, whatever the region.
