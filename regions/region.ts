@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { type Fleet, type FleetRegion, fleetRegion } from '../global/fleet/fleet.js';
@@ -19,6 +18,7 @@ import { MeridianError, messageOf } from '../global/runtime/errors.js';
 import { deepHealth } from '../global/runtime/health.js';
 import { createHttpListener } from '../global/runtime/http-listener.js';
 import type { Logger } from '../global/runtime/logger.js';
+import { readOptionFile } from '../global/runtime/secret-file.js';
 import type { HealthCheck, PartHealth, Service } from '../global/runtime/service.js';
 import { keepAll } from '../global/sampling/sampling-policy.js';
 import { adminApi, type RegionMaintenance } from './api/admin-api.js';
@@ -27,7 +27,7 @@ import { RegionReads } from './api/region-reads.js';
 import { type Assembler, createAssembler } from './assembler/assembler.js';
 import { type Collector, createCollector } from './collector/collector.js';
 import type { RegionOptions } from './config/region-options.js';
-import { type Engines, openEmbeddedEngines } from './engines.js';
+import { type Engines, openEngines } from './engines.js';
 import { ReplayableViews } from './replay.js';
 import { createRetention } from './retention.js';
 import { createWriter } from './store/writer.js';
@@ -70,6 +70,7 @@ class Region implements Service {
   };
   /** In the order of their start. */
   readonly #started: { name: string; stop: () => Promise<void> }[] = [];
+  readonly #stopping = new AbortController();
   #ready = false;
 
   constructor({ options, fleet, logger, crash }: RegionSetup, region: RegionId) {
@@ -82,8 +83,15 @@ class Region implements Service {
   }
 
   async start(): Promise<void> {
-    const engines = await openEmbeddedEngines(
-      { home: this.#region, dataDir: this.#options.dataDir, topics: this.#topics(), ...this.#shared },
+    const engines = await openEngines(
+      {
+        home: this.#region,
+        options: this.#options,
+        fleetBrokers: this.#own.kafka,
+        topics: this.#topics(),
+        stopping: this.#stopping.signal,
+        ...this.#shared,
+      },
       (name, close) => this.#keep(name, close),
     );
     // Views of the log come before what fills the log, so that a restart catches up first.
@@ -114,6 +122,7 @@ class Region implements Service {
 
   async stop(): Promise<void> {
     this.#ready = false;
+    this.#stopping.abort();
     for (const { name, stop } of this.#started.splice(0).reverse()) {
       await stop().catch((error: unknown) =>
         this.#shared.logger.error({ error: messageOf(error) }, `stopping ${name} failed`),
@@ -143,7 +152,7 @@ class Region implements Service {
     return [...regionTopics(this.#own.partitions, { spans: spansRetentionMs, views: viewsRetentionMs }), ...mirrored];
   }
 
-  #views({ log, store, index }: Engines): ReplayableViews {
+  #views({ log, tail, store, index }: Engines): ReplayableViews {
     const home = this.#region;
     const sources = [home, ...this.#others.map((other) => other.region)];
     const feedTopics = sources.map((source) =>
@@ -160,7 +169,8 @@ class Region implements Service {
         name: 'index',
         group: GROUPS.applier,
         topics: feedTopics,
-        create: () => createApplier({ home, sources, log, index, ...this.#shared }),
+        // MirrorMaker fails rather than skips: see decision 0006.
+        create: () => createApplier({ home, sources, log, index, mirrorsNeverSkip: tail === null, ...this.#shared }),
       },
     ]);
   }
@@ -197,7 +207,8 @@ class Region implements Service {
     return clients;
   }
 
-  #links({ log }: Engines, clients: ReadonlyMap<RegionId, RegionClient>): Link[] {
+  #links({ log, tail }: Engines, clients: ReadonlyMap<RegionId, RegionClient>): Link[] {
+    if (!tail) return [];
     return this.#others.map(({ region: source, partitions }) => {
       const topics = MIRRORED.map((name) => ({ name, partitions: partitions.traceMetadata }));
       const client = clients.get(source)!;
@@ -235,7 +246,9 @@ class Region implements Service {
         dropKeys: options.redactDropKeys,
         maskKeys: options.redactMaskKeys,
         patterns: options.redactPatterns.map(patternName),
-        maskSecret: options.redactSecretFile ? readSecret(options.redactSecretFile) : TRYING_OUT_SECRET,
+        maskSecret: options.redactSecretFile
+          ? readOptionFile('redactSecretFile', options.redactSecretFile)
+          : TRYING_OUT_SECRET,
       },
       listen: {
         otlpGrpc: this.#at(options.otlpGrpcPort),
@@ -343,14 +356,4 @@ function patternName(text: string): PatternName {
   if (known) return known;
   const names = PATTERN_NAMES.join(', ');
   throw new MeridianError('configuration', `redactPatterns: "${text}" is not one of ${names}`, 'never');
-}
-
-function readSecret(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw new MeridianError('configuration', `redactSecretFile: cannot read ${file}: ${messageOf(error)}`, 'never', {
-      cause: error,
-    });
-  }
 }

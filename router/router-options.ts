@@ -1,10 +1,19 @@
-import { choice, integer, type OptionValues, object, text } from '../global/runtime/options.js';
+import { REDIS_OPTIONS } from '../global/index/redis-options.js';
+import { choice, integer, type OptionValues, object, optionalText, text } from '../global/runtime/options.js';
 
 /** Everything that a router process can be told. The file's keys are the names here. */
 export const ROUTER_OPTIONS = {
   region: text({ help: 'the region that this router runs in, whose copy of the index it reads' }),
-  fleet: object({ help: 'the fleet: {"regions": [{"region", "regionApi": "host:port", "standby", "partitions"}]}' }),
-  indexDir: text({ help: "folder of the region's index" }),
+  fleet: object({
+    help: 'the fleet: {"regions": [{"region", "regionApi": "host:port", "standby", "partitions", "kafka"}]}',
+  }),
+  index: choice({
+    help: "what the region's index is",
+    default: 'embedded',
+    choices: ['embedded', 'redis'] as const,
+  }),
+  indexDir: optionalText({ help: 'folder of the embedded index' }),
+  ...REDIS_OPTIONS,
   host: text({ help: 'address to listen on', default: '127.0.0.1' }),
   httpPort: integer({ help: 'HTTP API', default: 16_686, min: 0, max: 65_535 }),
   graceMs: integer({

@@ -11,6 +11,8 @@ export interface FleetRegion {
   /** The region that answers for it when it is lost. */
   readonly standby: RegionId | null;
   readonly partitions: PartitionCounts;
+  /** host:port of brokers of its Kafka, as other regions' MirrorMakers reach them; null where its log is embedded. */
+  readonly kafka: readonly string[] | null;
 }
 
 /** The whole fleet, in the order of the fleet file. Read once at start; the same file in every region. */
@@ -43,6 +45,12 @@ const fleetSchema = z.strictObject({
         regionApi: z.string().min(3),
         standby: regionName.nullable().default(null),
         partitions,
+        kafka: z
+          .array(z.string().regex(/^\S+:\d{1,5}$/, 'is not host:port'))
+          .min(1)
+          .max(100)
+          .nullable()
+          .default(null),
       }),
     )
     .min(1)

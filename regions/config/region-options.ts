@@ -12,6 +12,7 @@ import {
 } from '../../global/runtime/options.js';
 import { ASSEMBLER_DEFAULTS } from '../assembler/options.js';
 import { COLLECTOR_DEFAULTS } from '../collector/options.js';
+import { ENGINE_OPTIONS } from './engine-options.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -20,8 +21,11 @@ const port = (help: string, standard: number) => integer({ help, default: standa
 /** Everything that a region process can be told. The file's keys are the names here. */
 export const REGION_OPTIONS = {
   region: text({ help: 'the region that this process is' }),
-  fleet: object({ help: 'the fleet: {"regions": [{"region", "regionApi": "host:port", "standby", "partitions"}]}' }),
-  dataDir: text({ help: 'folder of the log, the store and the index' }),
+  fleet: object({
+    help: 'the fleet: {"regions": [{"region", "regionApi": "host:port", "standby", "partitions", "kafka"}]}',
+  }),
+  dataDir: text({ help: 'folder of the embedded log, store and index' }),
+  ...ENGINE_OPTIONS,
   host: text({ help: 'address to listen on', default: '127.0.0.1' }),
   otlpGrpcPort: port('OTLP over gRPC', 4317),
   otlpHttpPort: port('OTLP over HTTP, and native spans', 4318),

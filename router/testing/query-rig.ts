@@ -28,6 +28,7 @@ export function testFleet(names: readonly RegionId[] = [EAST, WEST, EUROPE]): Fl
       regionApi: '127.0.0.1:1',
       standby: names.length > 1 ? names[(i + 1) % names.length]! : null,
       partitions: DEFAULT_PARTITIONS,
+      kafka: null,
     })),
   };
 }
