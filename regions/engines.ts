@@ -15,12 +15,12 @@ import { LATE_OPENING_WAITS, openOrLater } from '../global/runtime/late-opening.
 import type { Logger } from '../global/runtime/logger.js';
 import { readOptionFile, readSecretText } from '../global/runtime/secret-file.js';
 import type { EngineConfig } from './config/engine-options.js';
+import type { RegionOptions } from './config/region-options.js';
 import { openKafkaSpanLog } from './log/kafka-span-log.js';
 import type { LogTail } from './log/log-tail.js';
 import { openSqliteSpanLog } from './log/sqlite-span-log.js';
-import { openElasticsearchSegmentStore } from './store/elasticsearch-segment-store.js';
 import type { SegmentStore } from './store/segment-store.js';
-import { openSqliteSegmentStore } from './store/sqlite-segment-store.js';
+import { type OpenedStore, openStore } from './stores.js';
 
 /** What a region keeps its data in, behind the ports. */
 export interface Engines {
@@ -28,12 +28,14 @@ export interface Engines {
   /** Null where the log's own mirror (MirrorMaker) carries topics to other regions. */
   readonly tail: LogTail | null;
   readonly store: SegmentStore;
+  /** The store's own upkeep. */
+  readonly tiers: Omit<OpenedStore, 'store'>;
   readonly index: TraceIndex;
 }
 
 export interface EngineSetup {
   readonly home: RegionId;
-  readonly options: EngineConfig & { readonly dataDir: string; readonly storeRetentionMs: number };
+  readonly options: RegionOptions;
   /** Of the region's Kafka, as the fleet tells. */
   readonly fleetBrokers: readonly string[] | null;
   readonly topics: readonly TopicSpec[];
@@ -56,11 +58,11 @@ export async function openEngines(
   const { log, tail } = await openLog(setup);
   opened('log', () => log.close());
   await untilThere(setup, () => log.ensure(setup.topics));
-  const store = await openStore(setup);
+  const { store, ...tiers } = await openStore(setup);
   opened('store', () => store.close());
   const index = await openIndex(setup);
   opened('index', () => index.close());
-  return { log, tail, store, index };
+  return { log, tail, store, tiers, index };
 }
 
 async function openLog(setup: EngineSetup): Promise<{ log: SpanLog; tail: LogTail | null }> {
@@ -104,41 +106,6 @@ function saslOf({ kafkaMechanism, kafkaPasswordFile }: EngineConfig, username: s
   }
 }
 
-async function openStore(setup: EngineSetup): Promise<SegmentStore> {
-  const { options, clock, logger, registry } = setup;
-  if (options.store === 'embedded') {
-    return openSqliteSegmentStore({ folder: folderOf(setup, 'store'), clock, logger, registry });
-  }
-  const { elasticsearchNodes, elasticsearchCaFile } = options;
-  if (elasticsearchNodes.length === 0) throw wrong('store: elasticsearch needs elasticsearchNodes');
-  const nodes = elasticsearchNodes.map((node) => withCredentials(node, options));
-  const open = () =>
-    openElasticsearchSegmentStore({
-      nodes,
-      indexPrefix: options.elasticsearchIndexPrefix,
-      replicas: options.elasticsearchReplicas,
-      ...(elasticsearchCaFile
-        ? { certificateAuthority: readOptionFile('elasticsearchCaFile', elasticsearchCaFile) }
-        : {}),
-      clock,
-      logger,
-      registry,
-    });
-  return openOrLater({ what: `the store in Elasticsearch at ${elasticsearchNodes.join(', ')}`, open, clock, logger });
-}
-
-function withCredentials(node: string, { elasticsearchUser, elasticsearchPasswordFile }: EngineConfig): string {
-  if (!URL.canParse(node) || !/^https?:$/.test(new URL(node).protocol)) {
-    throw wrong(`elasticsearchNodes: "${node}" is no http:// or https:// URL`);
-  }
-  if (!elasticsearchUser) return node;
-  if (!elasticsearchPasswordFile) throw wrong('elasticsearchUser needs elasticsearchPasswordFile');
-  const url = new URL(node);
-  url.username = encodeURIComponent(elasticsearchUser);
-  url.password = encodeURIComponent(readSecretText('elasticsearchPasswordFile', elasticsearchPasswordFile));
-  return url.href;
-}
-
 async function openIndex(setup: EngineSetup): Promise<TraceIndex> {
   const { options, home, clock, logger, registry } = setup;
   if (options.index === 'embedded') {
@@ -156,7 +123,7 @@ async function openIndex(setup: EngineSetup): Promise<TraceIndex> {
       registry,
     });
   const where = options.redisUrl ?? options.redisNodes.join(', ');
-  return openOrLater({ what: `the index in Redis at ${where}`, open, clock, logger });
+  return (await openOrLater({ what: `the index in Redis at ${where}`, open, clock, logger })).engine;
 }
 
 /** What the log does not answer now is asked again, until the process is told to stop. */

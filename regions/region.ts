@@ -1,15 +1,12 @@
-import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
+import { randomUUID } from 'node:crypto';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { type Fleet, type FleetRegion, fleetRegion } from '../global/fleet/fleet.js';
 import { mirroredTopic, type TopicSpec } from '../global/log/span-log.js';
-import { GROUPS, regionTopics, TOPICS } from '../global/log/topics.js';
+import { GROUPS, MIRRORED_TOPICS, regionTopics, TOPICS } from '../global/log/topics.js';
 import { parseRegionId, type RegionId } from '../global/model/ids.js';
-import { PATTERN_NAMES, type PatternName } from '../global/otlp/redact-text.js';
 import { createGrpcRegionClient } from '../global/region-api/grpc-region-client.js';
 import type { RegionClient } from '../global/region-api/region-client.js';
 import { createApplier } from '../global/replication/applier.js';
-import { createLink, type Link } from '../global/replication/link.js';
 import { createReconcileSchedule, reconcile, reconcileOldestMs } from '../global/replication/reconcile.js';
 import { plaintext } from '../global/runtime/channel-security.js';
 import { realClock } from '../global/runtime/clock.js';
@@ -18,19 +15,37 @@ import { MeridianError, messageOf } from '../global/runtime/errors.js';
 import { deepHealth } from '../global/runtime/health.js';
 import { createHttpListener } from '../global/runtime/http-listener.js';
 import type { Logger } from '../global/runtime/logger.js';
-import { readOptionFile } from '../global/runtime/secret-file.js';
 import type { HealthCheck, PartHealth, Service } from '../global/runtime/service.js';
 import { keepAll } from '../global/sampling/sampling-policy.js';
 import { adminApi, type RegionMaintenance } from './api/admin-api.js';
+import type { OwnLive } from './api/live-api.js';
+import { createLivePeerClient } from './api/live-peer-client.js';
+import { LivePeers } from './api/live-peers.js';
+import { PeeredLive } from './api/peered-live.js';
 import { createRegionApiServer } from './api/region-api-server.js';
 import { RegionReads } from './api/region-reads.js';
 import { type Assembler, createAssembler } from './assembler/assembler.js';
-import { type Collector, createCollector } from './collector/collector.js';
+import type { Collector } from './collector/collector.js';
+import { collectorOf } from './collectors.js';
 import type { RegionOptions } from './config/region-options.js';
 import { type Engines, openEngines } from './engines.js';
+import { makeLinks, type RegionLinks } from './links.js';
 import { ReplayableViews } from './replay.js';
 import { createRetention } from './retention.js';
+import type { Snapshots } from './store/snapshot-service.js';
 import { createWriter } from './store/writer.js';
+
+interface Live extends OwnLive {
+  readonly peered: PeeredLive;
+}
+
+interface Maintained {
+  readonly views: ReplayableViews;
+  readonly snapshots: Snapshots;
+  readonly links: RegionLinks;
+  readonly checks: readonly HealthCheck[];
+  readonly runReconcile: () => Promise<unknown>;
+}
 
 export interface RegionSetup {
   readonly options: RegionOptions;
@@ -39,10 +54,8 @@ export interface RegionSetup {
   readonly crash: ReachCrashPoint;
 }
 
-/** Topics that other regions take from this one. `segments` and `spans` join them when there are standbys. */
-const MIRRORED = [TOPICS.traceMetadata] as const;
-/** Without a key of their own, masked values can be joined across this fleet but are no secret: for trying out. */
-const TRYING_OUT_SECRET = Buffer.from('meridian trying out: configure redactSecretFile');
+/** Until another process takes over from one that went away silently: a session of the log's group and a rebalance. For messages. */
+const TAKEOVER_MS = 12_000;
 
 /**
  * One region: collector > log > assembler > log > writer > store and applier > index, the links from the other regions, and the API
@@ -83,6 +96,7 @@ class Region implements Service {
   }
 
   async start(): Promise<void> {
+    this.#checkPeers();
     const engines = await openEngines(
       {
         home: this.#region,
@@ -97,22 +111,38 @@ class Region implements Service {
     // Views of the log come before what fills the log, so that a restart catches up first.
     const views = this.#views(engines);
     await this.#start('views', views);
-    const assembler = this.#assembler(engines);
-    await this.#start('assembler', assembler);
+    const snapshots = engines.tiers.snapshots(engines.log, (work) => views.whileStopped('store', work));
+    await this.#start('snapshots', snapshots);
+    await this.#start('aging', engines.tiers.aging);
 
     const clients = this.#clients();
-    const links = this.#links(engines, clients);
-    for (const link of links) await this.#start('link', link);
+    const links = await makeLinks(engines, {
+      home: this.#region,
+      others: this.#others,
+      clients,
+      delayMs: this.#options.linkDelayMs,
+      ...this.#shared,
+    });
+    for (const link of links.services) await this.#start('link', link);
     const runReconcile = await this.#reconcile(engines, clients);
-    const { storeRetentionMs: retentionMs } = this.#options;
-    await this.#start('retention', createRetention({ ...engines, ...this.#shared, retentionMs }));
+    await this.#start('retention', this.#retention(engines));
 
-    const collector = this.#collector(engines);
-    const parts = partChecks(engines, views, assembler, collector);
-    await this.#start('region API', this.#regionApi(engines, assembler, links, parts));
+    const assembler = this.#assembler(engines);
+    const { log } = engines;
+    const collector = collectorOf({ region: this.#own, options: this.#options, log, ...this.#shared });
+    const live = this.#live(assembler);
+    const parts = [
+      ...partChecks(engines, views, assembler, collector),
+      ...engines.tiers.health,
+      snapshots.health(),
+      ...(this.#options.peers.length > 0 ? [live.peered.health()] : []),
+    ];
+    // Before the assembler, so that it stops after it: while partitions are handed over, what is still held here is still told.
+    await this.#start('region API', this.#regionApi(engines, live, links, parts));
+    await this.#start('assembler', assembler);
     // A link that is down is its source's trouble: it shows here, but it does not make this region look ill to routers.
-    const checks = [...parts, ...links.map((link) => link.health())];
-    await this.#start('admin', this.#admin(views, links, checks, runReconcile));
+    const checks = [...parts, ...links.reports.map((link) => link.health())];
+    await this.#start('admin', this.#admin({ views, snapshots, links, checks, runReconcile }));
     // Last: nobody is told to send before what they send can be kept, found and seen.
     await this.#start('collector', collector);
     this.#ready = true;
@@ -139,14 +169,26 @@ class Region implements Service {
     this.#started.push({ name, stop });
   }
 
+  /** Several processes share what the region keeps: engines that are this process's own cannot be shared. */
+  #checkPeers(): void {
+    const { peers, log, store, index } = this.#options;
+    if (peers.length === 0 || [log, store, index].every((engine) => engine !== 'embedded')) return;
+    throw new MeridianError(
+      'configuration',
+      'peers: several processes of a region need log: kafka, store: elasticsearch and index: redis',
+      'never',
+    );
+  }
+
   #topics(): TopicSpec[] {
     const { spansRetentionMs, viewsRetentionMs } = this.#options;
     const mirrored = this.#others.flatMap(({ region, partitions }) =>
-      MIRRORED.map((topic) => ({
+      MIRRORED_TOPICS.map((topic) => ({
         name: mirroredTopic(region, topic),
         partitions: partitions.traceMetadata,
         retentionMs: viewsRetentionMs,
         compacted: false,
+        mirrored: true,
       })),
     );
     return [...regionTopics(this.#own.partitions, { spans: spansRetentionMs, views: viewsRetentionMs }), ...mirrored];
@@ -184,6 +226,7 @@ class Region implements Service {
       partitions: this.#own.partitions,
       policy: keepAll,
       incarnation: this.#startedMs,
+      random: Math.random,
       limits: {
         idleMs: options.assemblerIdleMs,
         ageMs: options.assemblerAgeMs,
@@ -192,6 +235,28 @@ class Region implements Service {
       },
       ...this.#shared,
     });
+  }
+
+  /** What the processes of this region hold between them that the store may not have yet. */
+  #live({ live }: Assembler): Live {
+    const { clock, logger } = this.#shared;
+    const peers = new LivePeers({
+      peers: this.#options.peers,
+      connect: (address) => createLivePeerClient({ address, security: plaintext }),
+      clock,
+      logger,
+    });
+    this.#keep('peers', async () => peers.close());
+    const process = randomUUID();
+    const region = this.#region;
+    const partitionCount = this.#own.partitions.spans;
+    const peered = new PeeredLive({ region, live, process, peers, partitionCount, clock, takeoverMs: TAKEOVER_MS });
+    return { live, process, peered };
+  }
+
+  #retention({ store, index }: Engines): Service {
+    const { storeRetentionMs: retentionMs } = this.#options;
+    return createRetention({ store, index, retentionMs, ...this.#shared });
   }
 
   #clients(): ReadonlyMap<RegionId, RegionClient> {
@@ -205,17 +270,6 @@ class Region implements Service {
       for (const client of clients.values()) client.close();
     });
     return clients;
-  }
-
-  #links({ log, tail }: Engines, clients: ReadonlyMap<RegionId, RegionClient>): Link[] {
-    if (!tail) return [];
-    return this.#others.map(({ region: source, partitions }) => {
-      const topics = MIRRORED.map((name) => ({ name, partitions: partitions.traceMetadata }));
-      const client = clients.get(source)!;
-      const link = createLink({ source, client, log, topics, random: Math.random, ...this.#shared });
-      link.setDelayMs(this.#options.linkDelayMs);
-      return link;
-    });
   }
 
   /** What compares the index with every peer's; also started on its schedule. */
@@ -235,55 +289,26 @@ class Region implements Service {
     return () => run();
   }
 
-  #collector({ log }: Engines): Collector {
-    const options = this.#options;
-    return createCollector({
-      region: this.#region,
-      collectorId: options.collectorId ?? `${hostname()}-${process.pid}`,
-      log,
-      partitionCount: this.#own.partitions.spans,
-      redaction: {
-        dropKeys: options.redactDropKeys,
-        maskKeys: options.redactMaskKeys,
-        patterns: options.redactPatterns.map(patternName),
-        maskSecret: options.redactSecretFile
-          ? readOptionFile('redactSecretFile', options.redactSecretFile)
-          : TRYING_OUT_SECRET,
-      },
-      listen: {
-        otlpGrpc: this.#at(options.otlpGrpcPort),
-        otlpHttp: this.#at(options.otlpHttpPort),
-        zipkin: this.#at(options.zipkinPort),
-        jaegerThrift: this.#at(options.jaegerThriftPort),
-      },
-      gatherMs: options.gatherMs,
-      corsOrigins: options.corsOrigins,
-      drainMs: options.drainMs,
-      security: plaintext,
-      random32: () => randomBytes(4).readUInt32LE(0),
-      ...this.#shared,
-    });
-  }
-
   #regionApi(
     { store, index, tail }: Engines,
-    { live }: Assembler,
-    links: readonly Link[],
+    { live, peered, process }: Live,
+    links: RegionLinks,
     parts: readonly HealthCheck[],
   ): Service {
     const { clock } = this.#shared;
     const region = this.#region;
     return createRegionApiServer({
       region,
-      reads: new RegionReads({ region, store, live, index, clock }),
+      reads: new RegionReads({ region, store, live, peered, index, clock }),
+      own: { live, process },
       index,
       tail,
-      followable: MIRRORED,
+      followable: MIRRORED_TOPICS,
       status: async () => ({
         region,
         startedMs: this.#startedMs,
         parts: [...(await deepHealth(parts, this.#options.healthLimitMs, clock)), { part: 'api', state: 'ok' }],
-        links: links.map((link) => link.status()),
+        links: links.reports.map((link) => link.status()),
       }),
       listen: this.#at(this.#options.regionApiPort),
       security: plaintext,
@@ -291,23 +316,13 @@ class Region implements Service {
     });
   }
 
-  #admin(
-    views: ReplayableViews,
-    links: readonly Link[],
-    checks: readonly HealthCheck[],
-    runReconcile: () => Promise<unknown>,
-  ): Service {
+  #admin({ views, snapshots, links, checks, runReconcile }: Maintained): Service {
     const maintenance: RegionMaintenance = {
       replay: (view, from) => views.replay(view, from),
       replayProgress: () => views.progress(),
       reconcile: runReconcile,
-      setLink: (from, { cut, delayMs }) => {
-        const link = links.find((l) => l.status().from === from);
-        if (!link) throw new MeridianError('invalid', `no link from "${from}" to ${this.#region}`, 'never');
-        if (cut === true) link.cut();
-        if (cut === false) link.heal();
-        if (delayMs !== undefined) link.setDelayMs(delayMs);
-      },
+      snapshots,
+      setLink: (from, change) => links.change(from, change),
     };
     const { clock } = this.#shared;
     const { healthLimitMs: checkLimitMs, adminPort, drainMs } = this.#options;
@@ -349,11 +364,4 @@ function partChecks(
     },
   });
   return [collector.health(), { part: 'log', check: checkLog }, assembler.health(), view('store'), view('index')];
-}
-
-function patternName(text: string): PatternName {
-  const known = PATTERN_NAMES.find((name) => name === text);
-  if (known) return known;
-  const names = PATTERN_NAMES.join(', ');
-  throw new MeridianError('configuration', `redactPatterns: "${text}" is not one of ${names}`, 'never');
 }

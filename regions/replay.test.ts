@@ -66,6 +66,23 @@ describe('ReplayableViews', () => {
     expect(events.at(-1)).toBe('stop');
   });
 
+  test('work while a view stands still: its consumer runs again afterwards, also when the work fails; nothing else starts meanwhile', async () => {
+    const { events, views } = setUp();
+    await views.start();
+    const work = async () => {
+      events.push('work');
+      await expect(views.replay('store', { kind: 'earliest' })).rejects.toMatchObject({ code: 'refused' });
+      await expect(views.whileStopped('store', async () => {})).rejects.toMatchObject({ code: 'refused' });
+      return 7;
+    };
+    expect(await views.whileStopped('store', work)).toBe(7);
+    await expect(views.whileStopped('store', async () => Promise.reject(new Error('no room')))).rejects.toThrow(
+      'no room',
+    );
+    expect(events).toEqual(['start', 'stop', 'work', 'start', 'stop', 'start']);
+    await expect(views.whileStopped('shop', work)).rejects.toMatchObject({ code: 'invalid' });
+  });
+
   test('an unknown view is named', async () => {
     await expect(setUp().views.replay('shop', { kind: 'earliest' })).rejects.toThrow(/"shop"; there are store/);
   });

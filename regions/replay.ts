@@ -87,6 +87,21 @@ export class ReplayableViews implements Service {
     }
   }
 
+  /** Stops what makes the view, does the work, and runs it anew, however the work ends. Throws `refused` while a replay starts. */
+  async whileStopped<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const view = this.#views.get(name);
+    if (!view) throw new MeridianError('invalid', `no view "${name}"`, 'never');
+    if (this.#busy) throw new MeridianError('refused', `stop of ${name}: a replay is starting`, 'later');
+    this.#busy = true;
+    try {
+      await this.#running.get(name)?.stop();
+      return await work();
+    } finally {
+      await this.#run(view);
+      this.#busy = false;
+    }
+  }
+
   async progress(): Promise<ReplayProgress> {
     if (!this.#current) {
       return {

@@ -86,7 +86,7 @@ describe('imports', () => {
   test('only the wiring names concrete implementations of a port', () => {
     // A table of options names an engine, but opens none.
     const concrete = /(^|\/)(sqlite|memory|grpc|kafka|redis|elasticsearch)-(?!options\.ts$)[^/]*\.ts$/;
-    const wiring = /^(regions\/(region|engines)\.ts|router\/from-config\.ts|scripts\/)/;
+    const wiring = /^(regions\/(region|engines|stores|links)\.ts|router\/from-config\.ts|scripts\/)/;
     expect(
       findings(
         production.filter(({ path }) => !wiring.test(path)),

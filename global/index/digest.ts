@@ -35,14 +35,24 @@ export class DigestChanges {
     this.#change(metadata, -1);
   }
 
-  #change(metadata: TraceMetadata, count: 1 | -1): void {
-    const bucketStartMs = bucketOf(metadata.startUnixNano);
-    const key = `${metadata.region}/${bucketStartMs}`;
+  /** Takes a record of a folded day out of the count alone: sums of such days mean nothing any more, and hashing is what would cost. */
+  uncount(region: string, startUnixNano: bigint): void {
+    this.#entry(region, startUnixNano).count--;
+  }
+
+  #entry(region: string, startUnixNano: bigint) {
+    const bucketStartMs = bucketOf(startUnixNano);
+    const key = `${region}/${bucketStartMs}`;
     let change = this.#changes.get(key);
     if (!change) {
-      change = { region: metadata.region, bucketStartMs, count: 0, sum: 0n };
+      change = { region, bucketStartMs, count: 0, sum: 0n };
       this.#changes.set(key, change);
     }
+    return change;
+  }
+
+  #change(metadata: TraceMetadata, count: 1 | -1): void {
+    const change = this.#entry(metadata.region, metadata.startUnixNano);
     change.count += count;
     change.sum = BigInt.asUintN(64, change.sum + (count > 0 ? recordHash(metadata) : -recordHash(metadata)));
   }

@@ -7,6 +7,12 @@ export const LOCATE_MAX = 1000;
  * when it saw it, not from the spans' own times; without the margin the last hour of a service's traces could be searched in vain.
  */
 export const CATALOGUE_MARGIN_MS = 24 * 3_600_000;
+/** A day with fewer records is not worth folding: it takes half a megabyte, and exact records say more. */
+export const FOLD_RECORDS_MIN = 10_000;
+/** Times that a day may be folded again, for what came late. */
+export const FOLDS_PER_DAY_MAX = 16;
+/** What came late is folded once it is this share of what was folded before; so the folds of a day stay few and its exact records too. */
+export const FOLD_AGAIN_SHARE = 1 / 8;
 /** Records in one page of a bucket. */
 export const BUCKET_PAGE_MAX = 10_000;
 

@@ -4,6 +4,7 @@ export interface IndexMetrics {
   readonly appliedTraces: Counter;
   readonly changedRecords: Counter;
   readonly expiredRecords: Counter;
+  readonly foldedRecords: Counter;
   readonly applySeconds: Histogram;
   readonly locateSeconds: Histogram;
 }
@@ -19,6 +20,7 @@ export function indexMetrics(registry: Registry): IndexMetrics {
     appliedTraces: counter('meridian_index_applied_traces_total', 'Trace metadata given to the index'),
     changedRecords: counter('meridian_index_changed_records_total', 'Records that a join changed or added'),
     expiredRecords: counter('meridian_index_expired_records_total', 'Records that expired'),
+    foldedRecords: counter('meridian_index_folded_records_total', 'Records that went into filters'),
     applySeconds: histogram(
       'meridian_index_apply_seconds',
       'One transaction of the index',

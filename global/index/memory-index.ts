@@ -1,12 +1,22 @@
 import type { RegionId, TraceId } from '../model/ids.js';
 import type { CatalogueEntry, TraceMetadata } from '../model/metadata.js';
-import { unixNanoToMs } from '../model/time.js';
+import { maxNano, unixNanoToMs } from '../model/time.js';
 import { bucketOf, DigestChanges, hashText } from './digest.js';
-import { CATALOGUE_MARGIN_MS, checkBucketPage, checkLocateCount } from './index-limits.js';
+import {
+  canFold,
+  FOLD_DAY_MS,
+  FoldedParts,
+  foldDayOf,
+  foldDayStart,
+  foldDaysBefore,
+  isWorthFolding,
+} from './folded.js';
+import { CATALOGUE_MARGIN_MS, checkBucketPage, checkLocateCount, FOLD_RECORDS_MIN } from './index-limits.js';
 import { joinMetadata } from './join.js';
 import type {
   FeedPosition,
   IndexDigest,
+  LocateOptions,
   ReceivedRecord,
   TraceIndex,
   TraceLocation,
@@ -16,6 +26,14 @@ import { Watermarks } from './watermarks.js';
 
 type RegionEntry = CatalogueEntry & { readonly region: RegionId };
 
+/** A folded day. Others keep filters; here it is the set itself, which is never wrong. */
+interface FoldedDay {
+  readonly regionsByTrace: Map<TraceId, Set<RegionId>>;
+  records: number;
+  folds: number;
+  endUnixNanoMax: bigint;
+}
+
 /** The index in memory: for tests and simulations, and to read the port's meaning from. Digests are computed when they are asked for. */
 export class MemoryTraceIndex implements TraceIndex {
   readonly #traces = new Map<TraceId, Map<RegionId, TraceMetadata>>();
@@ -23,6 +41,7 @@ export class MemoryTraceIndex implements TraceIndex {
   readonly #catalogue = new Map<string, RegionEntry>();
   readonly #catalogueTotals = new Map<RegionId, number>();
   readonly #positions = new Map<string, FeedPosition>();
+  readonly #folded = new Map<number, FoldedDay>();
 
   constructor(private readonly home: RegionId) {}
 
@@ -51,13 +70,60 @@ export class MemoryTraceIndex implements TraceIndex {
     this.#traces.set(trace.traceId, byRegion);
   }
 
-  async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+  async locate(traceIds: readonly TraceId[], { exactOnly }: LocateOptions = {}): Promise<readonly TraceLocation[]> {
     checkLocateCount(traceIds.length);
     return traceIds.map((traceId) => ({
       traceId,
       records: [...(this.#traces.get(traceId)?.values() ?? [])].sort((a, b) => (a.region < b.region ? -1 : 1)),
+      ...(exactOnly ? {} : this.#foldedParts(traceId)),
       watermarks: this.#watermarks.ofTrace(Buffer.from(traceId, 'hex')),
     }));
+  }
+
+  #foldedParts(traceId: TraceId): Pick<TraceLocation, 'folded'> {
+    const parts = new FoldedParts();
+    for (const [day, { regionsByTrace, endUnixNanoMax }] of this.#folded) {
+      for (const region of regionsByTrace.get(traceId) ?? []) parts.add(region, foldDayStart(day), endUnixNanoMax);
+    }
+    return parts.member();
+  }
+
+  async fold(beforeUnixNano: bigint, recordsMin = FOLD_RECORDS_MIN): Promise<number> {
+    const days = new Map<number, TraceMetadata[]>();
+    for (const byRegion of this.#traces.values()) {
+      for (const record of byRegion.values()) {
+        const day = foldDayOf(record.startUnixNano);
+        if (day >= foldDaysBefore(beforeUnixNano)) continue;
+        const records = days.get(day) ?? [];
+        records.push(record);
+        days.set(day, records);
+      }
+    }
+    let removed = 0;
+    for (const [day, exact] of days) {
+      const folded = this.#folded.get(day) ?? { regionsByTrace: new Map(), records: 0, folds: 0, endUnixNanoMax: 0n };
+      const going = exact.filter((record) => canFold(record, beforeUnixNano));
+      if (!isWorthFolding(exact.length, folded.records, folded.folds, recordsMin) || going.length === 0) continue;
+      this.#folded.set(day, folded);
+      folded.folds++;
+      for (const record of going) this.#foldOne(record, folded);
+      removed += going.length;
+    }
+    return removed;
+  }
+
+  #foldOne({ traceId, region, endUnixNano }: TraceMetadata, folded: FoldedDay): void {
+    const regions = folded.regionsByTrace.get(traceId) ?? new Set();
+    if (!regions.has(region)) folded.records++;
+    folded.regionsByTrace.set(traceId, regions.add(region));
+    folded.endUnixNanoMax = maxNano(folded.endUnixNanoMax, endUnixNano);
+    const byRegion = this.#traces.get(traceId)!;
+    byRegion.delete(region);
+    if (byRegion.size === 0) this.#traces.delete(traceId);
+  }
+
+  async foldedBeforeMs(): Promise<number> {
+    return this.#folded.size === 0 ? 0 : (Math.max(...this.#folded.keys()) + 1) * FOLD_DAY_MS;
   }
 
   async watermarks(): Promise<readonly VouchedWatermark[]> {
@@ -74,7 +140,7 @@ export class MemoryTraceIndex implements TraceIndex {
 
   async digests(region: RegionId): Promise<readonly IndexDigest[]> {
     const sums = new DigestChanges();
-    for (const trace of this.#of(region)) sums.add(trace);
+    for (const trace of this.#of(region)) if (!this.#folded.has(foldDayOf(trace.startUnixNano))) sums.add(trace);
     return [...sums]
       .map(({ bucketStartMs, count, sum }) => ({ region, bucketStartMs, recordCount: count, hash: hashText(sum) }))
       .sort((a, b) => a.bucketStartMs - b.bucketStartMs);
@@ -107,6 +173,11 @@ export class MemoryTraceIndex implements TraceIndex {
       removed += byRegion.size;
       this.#traces.delete(traceId);
     }
+    for (const [day, { records, endUnixNanoMax }] of this.#folded) {
+      if (endUnixNanoMax >= beforeUnixNano) continue;
+      removed += records;
+      this.#folded.delete(day);
+    }
     for (const [key, entry] of this.#catalogue) {
       if (entry.lastSeenMs < unixNanoToMs(beforeUnixNano) - CATALOGUE_MARGIN_MS) this.#catalogue.delete(key);
     }
@@ -119,6 +190,7 @@ export class MemoryTraceIndex implements TraceIndex {
     this.#catalogue.clear();
     this.#catalogueTotals.clear();
     this.#positions.clear();
+    this.#folded.clear();
   }
 
   async close(): Promise<void> {}

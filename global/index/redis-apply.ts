@@ -21,7 +21,7 @@ export const REGIONS_MAX = 255;
 export const WRITE_ATTEMPTS_MAX = 50;
 const ATTEMPTED = 'index apply';
 /** A bucket outlives its records' retention by this, so that it is `expire` that forgets them and their digests. */
-const SLACK_MS = 2 * DAY_MS;
+export const SLACK_MS = 2 * DAY_MS;
 
 export interface ApplyPolicy {
   readonly clock: Clock;

@@ -244,10 +244,10 @@ describe('redis index: configuration', () => {
     const index = await openIn(redis.url, { prefix });
     await feed(index, 1);
     await expect(openIn(redis.url, { prefix, shards: 2 })).rejects.toMatchObject({ code: 'configuration' });
-    await withClient(redis.url, (client) => client.hset('fixed:meta:{0}', 'version', 2));
+    await withClient(redis.url, (client) => client.hset('fixed:meta:{0}', 'version', 3));
     await expect(openIn(redis.url, { prefix })).rejects.toMatchObject({ code: 'unknown-version' });
     await expect(index.locate([contractTraceId(1)])).rejects.toMatchObject({ code: 'unknown-version' });
-    await withClient(redis.url, (client) => client.hset('fixed:meta:{0}', 'version', 1));
+    await withClient(redis.url, (client) => client.hset('fixed:meta:{0}', 'version', 2));
     expect((await index.locate([contractTraceId(1)]))[0]!.records).toHaveLength(1);
     await index.close();
     for (const wrong of [{ shards: 3 }, { shards: 2048 }, { bucketBits: 3 }, { bucketBits: 25 }]) {

@@ -26,6 +26,9 @@ export function openIn(url: string, over: Partial<RedisTraceIndexOptions> = {}):
     registry: new Registry(),
     retentionMs: YEARS_MS,
     bucketBits: 6,
+    // Of a machine that does other things too; a Redis that is away is noticed by its connection.
+    commandBudgetMs: 30_000,
+    connectBudgetMs: 30_000,
     prefix: `t${prefixes++}:`,
     ...over,
   });

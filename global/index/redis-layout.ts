@@ -3,7 +3,7 @@ import { NANOS_PER_MS } from '../model/time.js';
 import { MeridianError } from '../runtime/errors.js';
 
 /**
- * What stands where in Redis. Version 1. All keys of a shard share a hash tag, so that they are on one node of a cluster and one script may touch
+ * What stands where in Redis. Version 2 (1 had no folded days). All keys of a shard share a hash tag, so that they are on one node of a cluster and one script may touch
  * them together; a single node has one shard. `{P}` is the prefix, `{s}` (braces included) the tag, days count from 1970.
  *
  *   {P}meta:{s}           hash: version, shards, generation, writes, `r{number}` -> region, `d{day}` -> bits of the day's bucket numbers, and
@@ -12,13 +12,17 @@ import { MeridianError } from '../runtime/errors.js';
  *   {P}m:odd:{s}:{n}      the same for records that no retained day holds (ODD_DAY)
  *   {P}n:{day}:{s}        hash: number -> name, the dictionary of the day
  *   {P}d:{day}:{s}        hash: region number + hour -> digest sums (redis-digests.ts)
+ *   {P}f:{day}:{s}:{fold}:{piece}  string: the filter (fuse-filter.ts) of one piece of a folded day; `f{day}:{fold}` in meta describes the fold
+ *                         (redis-fold-layout.ts)
  *   {P}w:{s}              hash: watermarks (redis-marks.ts), {P}p:{s} hash: feed positions; the same in each shard, each with its own records
  *   {P}c:{s}              hash: catalogue, {P}t:{s} hash: catalogue entries ever added by region; shard 0 only
  *
  * The bucket of a trace is not a plain prefix of its id: ids need not be random in front (times, ids of 8 bytes). The last four
  * bytes are mixed with a hash of the first twelve, which can be undone, so buckets fill evenly and yet no bit of the id is stored twice.
  */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
+/** Its keys are this version's too; a writer marks it as that when it opens it. */
+export const LAYOUT_VERSION_BEFORE = 1;
 
 /** Of records that start outside the retained days, or whose day has too many names; they hold their names themselves. */
 export const ODD_DAY = 'odd';
@@ -63,6 +67,7 @@ export interface Keys {
   names(day: Day): string;
   digests(day: Day): string;
   bucket(day: Day, number: number): string;
+  filter(day: Day, fold: number, piece: number): string;
 }
 
 export function keysOf(prefix: string, shard: number): Keys {
@@ -77,6 +82,7 @@ export function keysOf(prefix: string, shard: number): Keys {
     names: (day) => `${prefix}n:${day}:${tag}`,
     digests: (day) => `${prefix}d:${day}:${tag}`,
     bucket: (day, number) => `${prefix}m:${day}:${tag}:${number.toString(16)}`,
+    filter: (day, fold, piece) => `${prefix}f:${day}:${tag}:${fold}:${piece.toString(16)}`,
   };
 }
 
@@ -128,6 +134,16 @@ function restMask(bits: number): number {
 
 /** The id and region number of a field in the bucket. Throws `malformed`. */
 export function unplace(field: Buffer, bucket: number, bits: number): { traceId: TraceId; regionNumber: number } {
+  const { id, regionNumber } = unplaceBytes(field, bucket, bits);
+  return { traceId: id.toString('hex') as TraceId, regionNumber };
+}
+
+/** As `unplace`, the id as bytes and as buckets see it. */
+export function unplaceBytes(
+  field: Buffer,
+  bucket: number,
+  bits: number,
+): { id: Buffer; mixed: number; regionNumber: number } {
   if (field.length !== fieldBytes(bits)) {
     throw new MeridianError('malformed', `index: a field of ${field.length} bytes, not ${fieldBytes(bits)}`, 'never');
   }
@@ -135,7 +151,7 @@ export function unplace(field: Buffer, bucket: number, bits: number): { traceId:
   field.copy(id, 0, 0, KEPT_BYTES);
   const mixed = ((bucket << (32 - bits)) | field.readUIntBE(KEPT_BYTES, restBytes(bits))) >>> 0;
   id.writeUInt32BE((unspread(mixed) ^ mixOf(id)) >>> 0, KEPT_BYTES);
-  return { traceId: id.toString('hex') as TraceId, regionNumber: field[field.length - 1]! };
+  return { id, mixed, regionNumber: field[field.length - 1]! };
 }
 
 /** 32 bits of the first twelve bytes, mixed as murmur3 does (x86_32, by Austin Appleby, public domain). */

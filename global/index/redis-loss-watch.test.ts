@@ -12,7 +12,7 @@ const position = (partition: number) => ({ topic: 't', partition, nextOffset: 5,
 
 function view(generation: string, writes: number): ShardView {
   const none = new Map();
-  return { generation, writes, shards: 1, regionNames: none, regionNumbers: none, days: none, begun: none };
+  return { generation, writes, shards: 1, regionNames: none, regionNumbers: none, days: none, begun: none, folds: [] };
 }
 
 function watch() {

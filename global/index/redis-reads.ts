@@ -6,17 +6,19 @@ import { hashText } from './digest.js';
 import { checkBucketPage, checkLocateCount } from './index-limits.js';
 import { BucketWalk } from './redis-bucket-walk.js';
 import { digestSums } from './redis-digests.js';
+import { type FoldProbe, foldedBeforeMs, isFoldedHour, probeCommand } from './redis-fold-reads.js';
 import { placeId, shardOf } from './redis-layout.js';
 import type { RedisCommand } from './redis-link.js';
 import { parseCatalogueEntry, parsePosition, parseWatermarks, positionField } from './redis-marks.js';
 import type { RedisShard } from './redis-shard.js';
-import { pairsOf } from './redis-view.js';
+import { pairsOf, type ShardView } from './redis-view.js';
 import type {
   CatalogueReader,
   FeedPosition,
   FeedPositions,
   IndexDigest,
   IndexDigests,
+  LocateOptions,
   TraceIndexReader,
   TraceLocation,
   VouchedWatermark,
@@ -33,15 +35,18 @@ export class RedisIndexReads implements TraceIndexReader, FeedPositions, Catalog
     protected readonly shards: readonly RedisShard[],
     clock: Clock,
   ) {
-    this.#walks = new BucketWalk(shards, clock, (ids) => this.#locateAll('index bucket', ids));
+    this.#walks = new BucketWalk(shards, clock, (ids) => this.#locateAll('index bucket', ids, true));
   }
 
-  async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+  async locate(
+    traceIds: readonly TraceId[],
+    { exactOnly = false }: LocateOptions = {},
+  ): Promise<readonly TraceLocation[]> {
     checkLocateCount(traceIds.length);
-    return this.#locateAll('index locate', traceIds);
+    return this.#locateAll('index locate', traceIds, exactOnly);
   }
 
-  async #locateAll(attempted: string, traceIds: readonly TraceId[]): Promise<TraceLocation[]> {
+  async #locateAll(attempted: string, traceIds: readonly TraceId[], exactOnly: boolean): Promise<TraceLocation[]> {
     const byShard = new Map<RedisShard, number[]>();
     for (const [i, id] of traceIds.entries()) {
       const shard = this.shards[shardOf(placeId(id), this.shards.length)]!;
@@ -62,6 +67,7 @@ export class RedisIndexReads implements TraceIndexReader, FeedPositions, Catalog
           attempted,
           shard,
           places.map((place) => traceIds[place]!),
+          exactOnly,
         );
         for (const [i, place] of places.entries()) found[place] = locations[i]!;
       }),
@@ -70,11 +76,21 @@ export class RedisIndexReads implements TraceIndexReader, FeedPositions, Catalog
   }
 
   /** Records and watermarks of one moment. A Redis that was emptied has neither: nothing is proved then. */
-  async #locateIn(attempted: string, shard: RedisShard, ids: readonly TraceId[]): Promise<TraceLocation[]> {
-    const read = await shard.read(attempted, (view) => [
-      ['HGETALL', shard.keys.watermarks],
-      ...ids.flatMap((id) => shard.probesOf(view, id, [...view.regionNames.keys()])),
-    ]);
+  async #locateIn(
+    attempted: string,
+    shard: RedisShard,
+    ids: readonly TraceId[],
+    exactOnly: boolean,
+  ): Promise<TraceLocation[]> {
+    let probes: FoldProbe[] = [];
+    const read = await shard.read(attempted, (view) => {
+      probes = exactOnly ? [] : ids.flatMap((id) => shard.filters.probes(view, id));
+      return [
+        ['HGETALL', shard.keys.watermarks],
+        ...ids.flatMap((id) => shard.probesOf(view, id, [...view.regionNames.keys()])),
+        ...probes.map(probeCommand),
+      ];
+    });
     if (!read) return ids.map((traceId) => ({ traceId, records: [], watermarks: [] }));
     const { view, replies } = read;
     const watermarks = parseWatermarks(replies[0]);
@@ -84,12 +100,13 @@ export class RedisIndexReads implements TraceIndexReader, FeedPositions, Catalog
       shard.rowsFound(view, id, numbers, replies.slice(1 + i * each, 1 + (i + 1) * each)),
     );
     const records = await shard.unpack(attempted, view, rows.flat());
+    const folded = await shard.filters.parts(attempted, view, probes, replies.slice(1 + ids.length * each));
     let at = 0;
     return ids.map((traceId, i) => {
       const own = records.slice(at, at + rows[i]!.length);
       at += own.length;
       own.sort((a, b) => (a.region < b.region ? -1 : 1));
-      return { traceId, records: own, watermarks: watermarks.ofTrace(traceIdBytes(traceId)) };
+      return { traceId, records: own, ...folded.get(traceId), watermarks: watermarks.ofTrace(traceIdBytes(traceId)) };
     });
   }
 
@@ -135,10 +152,12 @@ export class RedisIndexReads implements TraceIndexReader, FeedPositions, Catalog
 
   async digests(region: RegionId): Promise<readonly IndexDigest[]> {
     const sums = new Map<number, { count: number; sum: bigint }>();
+    const views: ShardView[] = [];
     for (const shard of this.shards) {
       const read = await shard.read('index digests', ({ days }) =>
         [...days.keys()].map((day) => ['HGETALL', shard.keys.digests(day)]),
       );
+      if (read) views.push(read.view);
       const number = read?.view.regionNumbers.get(region);
       for (const digest of (read?.replies ?? []).flatMap(digestSums)) {
         if (digest.regionNumber !== number) continue;
@@ -147,9 +166,14 @@ export class RedisIndexReads implements TraceIndexReader, FeedPositions, Catalog
       }
     }
     return [...sums]
-      .filter(([, { count }]) => count > 0)
+      .filter(([hour, { count }]) => count > 0 && !views.some((view) => isFoldedHour(view, hour)))
       .sort(([a], [b]) => a - b)
       .map(([bucketStartMs, { count, sum }]) => ({ region, bucketStartMs, recordCount: count, hash: hashText(sum) }));
+  }
+
+  async foldedBeforeMs(): Promise<number> {
+    const reads = await Promise.all(this.shards.map((shard) => shard.read('index folds', () => [])));
+    return Math.max(0, ...reads.map((read) => (read ? foldedBeforeMs(read.view) : 0)));
   }
 
   async bucket(

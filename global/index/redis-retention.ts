@@ -56,6 +56,7 @@ async function expireRange(shard: RedisShard, range: Range, beforeUnixNano: bigi
   });
   return changing(
     shard,
+    ATTEMPTED,
     async (view, replies, steps) => {
       if (view.generation !== range.generation) return 0;
       const rows: FoundRow[] = [];
@@ -129,10 +130,11 @@ async function rowsOnOtherDays(
     .filter(({ day }) => !range.walked.has(day));
 }
 
-/** A day whose digests count nothing has no records. */
-async function dropEmptyDay(shard: RedisShard, day: Day): Promise<void> {
+/** A day whose digests count nothing has no records. To be called in turn with writes. */
+export async function dropEmptyDay(shard: RedisShard, day: Day): Promise<void> {
   await changing(
     shard,
+    ATTEMPTED,
     async (view, [count], steps) => {
       if (Number(count) > 0 || !view.days.has(day)) return;
       steps.remove(shard.keys.meta, [`d${day}`]);
@@ -150,6 +152,7 @@ export async function expireCatalogue(shard: RedisShard, beforeUnixNano: bigint)
   await shard.exclusive(() =>
     changing(
       shard,
+      ATTEMPTED,
       async (_view, [catalogue], steps) => {
         const old = pairsOf(catalogue).filter(([, seen]) => seen.toString() < oldest);
         steps.remove(
@@ -163,17 +166,18 @@ export async function expireCatalogue(shard: RedisShard, beforeUnixNano: bigint)
 }
 
 /** Reads, lets `change` say what is to be done, and does it unless another process wrote meanwhile: then again. Nothing where there is no index. */
-async function changing<T>(
+export async function changing<T>(
   shard: RedisShard,
+  attempted: string,
   change: (view: ShardView, replies: readonly unknown[], steps: WriteSteps) => Promise<T>,
   probes: Parameters<RedisShard['read']>[1],
 ): Promise<T> {
   for (let attempt = 0; attempt < WRITE_ATTEMPTS_MAX; attempt++) {
-    const read = await shard.read(ATTEMPTED, probes);
-    if (!read) throw new MeridianError('unavailable', `${ATTEMPTED}: Redis has lost the index meanwhile`, 'later');
+    const read = await shard.read(attempted, probes);
+    if (!read) throw new MeridianError('unavailable', `${attempted}: Redis has lost the index meanwhile`, 'later');
     const steps = new WriteSteps();
     const result = await change(read.view, read.replies, steps);
-    if (steps.isEmpty || typeof (await shard.write(ATTEMPTED, read.view, steps)) === 'object') return result;
+    if (steps.isEmpty || typeof (await shard.write(attempted, read.view, steps)) === 'object') return result;
   }
-  throw new MeridianError('unavailable', `${ATTEMPTED}: others wrote ${WRITE_ATTEMPTS_MAX} times in between`, 'later');
+  throw new MeridianError('unavailable', `${attempted}: others wrote ${WRITE_ATTEMPTS_MAX} times in between`, 'later');
 }

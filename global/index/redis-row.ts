@@ -4,6 +4,7 @@ import { MeridianError } from '../runtime/errors.js';
 import { ByteReader, ByteWriter } from './bytes.js';
 import { decodeTraceMetadata, encodeTraceMetadata } from './feed-codec.js';
 import { FEED_LIMITS } from './feed-limits.js';
+import type { FoldTimes } from './folded.js';
 
 /**
  * The packed value of a record in Redis. Identity is the key's; names are numbers of the day's dictionary. The version is the layout's.
@@ -50,6 +51,14 @@ export function startOfDayRow(value: Buffer, dayStart: bigint): bigint {
   return dayStart + BigInt(value.readUIntLE(0, 3) * 2 ** 24 + value.readUIntLE(3, 3));
 }
 
+/** Start, end and flags alone, without a look at names. */
+export function timesOfDayRow(value: Buffer, dayStart: bigint): FoldTimes {
+  const reader = new ByteReader(value, 'index row');
+  const startUnixNano = dayStart + BigInt(reader.u24() * 2 ** 24 + reader.u24());
+  const { bits, endUnixNano } = readFlagsAndEnd(reader, startUnixNano);
+  return { startUnixNano, endUnixNano, flags: bits >>> 3 };
+}
+
 /** Throws `malformed` where the value is damaged or names what the dictionary does not have. Blocks come back in order of text. */
 export function unpackDayRow(
   traceId: TraceId,
@@ -90,28 +99,33 @@ function writeTimesAndRoot(out: ByteWriter, metadata: TraceMetadata, numberOf: N
   out.varint(numberOf(root.operation));
 }
 
+function readFlagsAndEnd(reader: ByteReader, start: bigint): { bits: number; endUnixNano: bigint } {
+  const bits = reader.varint(FEED_LIMITS.flagsMax * 8 + 7, 'flags');
+  return { bits, endUnixNano: moved(reader, start, (bits & END_BEFORE_START) !== 0, 'end') };
+}
+
+function moved(reader: ByteReader, from: bigint, back: boolean, what: string): bigint {
+  const by = reader.varint64(what);
+  const to = back ? from - by : from + by;
+  if (to < 0n || to > U64_MAX) throw reader.malformed(`${what} is beyond 64 bits`);
+  return to;
+}
+
 function readTimesAndRoot(
   reader: ByteReader,
   start: bigint,
   textOf: NameText,
 ): Pick<TraceMetadata, 'endUnixNano' | 'root' | 'flags'> {
-  const bits = reader.varint(FEED_LIMITS.flagsMax * 8 + 7, 'flags');
-  const moved = (back: boolean, what: string): bigint => {
-    const by = reader.varint64(what);
-    const to = back ? start - by : start + by;
-    if (to < 0n || to > U64_MAX) throw reader.malformed(`${what} is beyond 64 bits`);
-    return to;
-  };
   const name = (what: string): string => {
     const text = textOf(reader.varint(Number.MAX_SAFE_INTEGER, what));
     if (text === undefined) throw reader.malformed(`${what} names a text that is not there`);
     return text;
   };
-  const endUnixNano = moved((bits & END_BEFORE_START) !== 0, 'end');
+  const { bits, endUnixNano } = readFlagsAndEnd(reader, start);
   const where = (bits >> 1) & 3;
   let root: RootSpan | null = null;
   if (where !== 0) {
-    const startUnixNano = where === ROOT_AT_START ? start : moved(where === ROOT_BEFORE, 'root start');
+    const startUnixNano = where === ROOT_AT_START ? start : moved(reader, start, where === ROOT_BEFORE, 'root start');
     root = { startUnixNano, service: name('root service'), operation: name('root operation') };
   }
   return { endUnixNano, root, flags: bits >>> 3 };

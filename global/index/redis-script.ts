@@ -11,6 +11,7 @@ import type { RedisCommand } from './redis-link.js';
  *   X  expiry                              the key expires no earlier than that
  *   R  fields                              removes them
  *   U                                      removes the key
+ *   P  expiry, then a value                sets the key to it; it then expires at that time
  *   M  fields and values                   sets those that are not there or sort before
  *   C  number of the totals' key, then     as M; what was not there is counted for its region
  *      fields, values and regions
@@ -35,6 +36,9 @@ while i <= #ARGV do
     redis.call('HDEL', key, unpack(ARGV, first, last))
   elseif code == 'U' then
     redis.call('UNLINK', key)
+  elseif code == 'P' then
+    redis.call('SET', key, ARGV[first + 1])
+    redis.call('EXPIREAT', key, ARGV[first])
   elseif code == 'M' then
     for at = first, last, 2 do
       local old = redis.call('HGET', key, ARGV[at])
@@ -89,6 +93,10 @@ export class WriteSteps {
 
   unlink(key: string): void {
     this.#step('U', key, []);
+  }
+
+  put(key: string, expireAtS: number, value: Buffer): void {
+    this.#step('P', key, [expireAtS, value]);
   }
 
   /** Values must compare as bytes: numbers padded to one length. */

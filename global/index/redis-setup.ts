@@ -1,6 +1,6 @@
 import { MeridianError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
-import { BUCKET_FILL_MAX, LAYOUT_VERSION } from './redis-layout.js';
+import { BUCKET_FILL_MAX, LAYOUT_VERSION, LAYOUT_VERSION_BEFORE } from './redis-layout.js';
 import type { RedisCommand, RedisLink } from './redis-link.js';
 import type { RedisShard } from './redis-shard.js';
 
@@ -9,14 +9,19 @@ const ATTEMPTED = 'index open';
 const VALUE_BYTES_WANTED = 256;
 
 const MAKE = `
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  if redis.call('HGET', KEYS[1], 'version') == ARGV[4] then redis.call('HSET', KEYS[1], 'version', ARGV[1]) end
+  return 0
+end
 redis.call('HSET', KEYS[1], 'version', ARGV[1], 'shards', ARGV[2], 'generation', ARGV[3], 'writes', 0)
 return 1
 `;
 
-/** Makes the shard's state where there is none. */
+/** Makes the shard's state where there is none, and says that it is of this version where it is of the one before. */
 export async function makeShard(shard: RedisShard, shards: number, generation: string): Promise<void> {
-  await shard.link.roundTrip(ATTEMPTED, [['EVAL', MAKE, 1, shard.keys.meta, LAYOUT_VERSION, shards, generation]]);
+  await shard.link.roundTrip(ATTEMPTED, [
+    ['EVAL', MAKE, 1, shard.keys.meta, LAYOUT_VERSION, shards, generation, LAYOUT_VERSION_BEFORE],
+  ]);
 }
 
 /** Removes all keys of the shard: first those that prove something, so that what is left of it on the way claims nothing. */

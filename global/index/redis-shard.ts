@@ -1,6 +1,7 @@
 import type { RegionId, TraceId } from '../model/ids.js';
 import type { TraceMetadata } from '../model/metadata.js';
 import { MeridianError } from '../runtime/errors.js';
+import { FoldProbes } from './redis-fold-reads.js';
 import {
   bucketNumber,
   type Day,
@@ -38,6 +39,7 @@ export interface ShardRead {
 export class RedisShard {
   readonly keys: Keys;
   readonly names = new NameMemory();
+  readonly filters = new FoldProbes(this);
   #view: ShardView | null = null;
   #turn: Promise<unknown> = Promise.resolve();
   /** The counter after this process' last write, and how often another's came in between. */

@@ -5,9 +5,13 @@ import type { TraceMetadata } from '../model/metadata.js';
 import type { Clock } from '../runtime/clock.js';
 import { MeridianError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
+import { OneAtATime } from './folded.js';
+import { FOLD_RECORDS_MIN } from './index-limits.js';
 import { type IndexMetrics, indexMetrics } from './index-metrics.js';
 import { joinMetadata } from './join.js';
 import { type ApplyPolicy, applyToShard, type ShardChange } from './redis-apply.js';
+import { foldShards } from './redis-fold.js';
+import { expireFolds } from './redis-fold-expiry.js';
 import { BUCKET_BITS_MAX, BUCKET_BITS_MIN, bucketBitsFor, placeId, shardOf } from './redis-layout.js';
 import { type RedisAddress, RedisLink } from './redis-link.js';
 import { LossWatch } from './redis-loss-watch.js';
@@ -16,7 +20,7 @@ import { expireCatalogue, expireShard } from './redis-retention.js';
 import { checkServer, makeShard, wipeShard } from './redis-setup.js';
 import { RedisShard } from './redis-shard.js';
 import type { ShardView } from './redis-view.js';
-import type { FeedPosition, ReceivedRecord, TraceIndex, TraceLocation } from './trace-index.js';
+import type { FeedPosition, LocateOptions, ReceivedRecord, TraceIndex, TraceLocation } from './trace-index.js';
 
 /** A write takes further calls of `apply` up to this many traces: Redis does nothing else while its script runs. */
 export const TRACES_PER_WRITE_MAX = 500;
@@ -119,9 +123,9 @@ class ReadOnlyIndex extends RedisIndexReads implements TraceIndex {
     super(shards, timer);
   }
 
-  override async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+  override async locate(traceIds: readonly TraceId[], options?: LocateOptions): Promise<readonly TraceLocation[]> {
     const begun = this.timer.monotonicMs();
-    const found = await super.locate(traceIds);
+    const found = await super.locate(traceIds, options);
     this.metrics.locateSeconds.observe((this.timer.monotonicMs() - begun) / 1000);
     return found;
   }
@@ -132,6 +136,10 @@ class ReadOnlyIndex extends RedisIndexReads implements TraceIndex {
 
   async expire(_beforeUnixNano: bigint): Promise<number> {
     throw this.#refused('expire');
+  }
+
+  async fold(_beforeUnixNano: bigint, _recordsMin?: number): Promise<number> {
+    throw this.#refused('fold');
   }
 
   async clear(): Promise<void> {
@@ -158,6 +166,7 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
   readonly #pending: PendingApply[] = [];
   readonly #losses: LossWatch;
   readonly #policy: ApplyPolicy;
+  readonly #folds = new OneAtATime('index fold');
   #draining: Promise<void> | null = null;
   #closing = false;
 
@@ -179,6 +188,7 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
   async make(): Promise<void> {
     for (const shard of this.shards) {
       if (!(await shard.read('index open', () => []))) await this.#makeShard(shard);
+      else await makeShard(shard, this.shards.length, '');
     }
   }
 
@@ -281,9 +291,19 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
 
   override async expire(beforeUnixNano: bigint): Promise<number> {
     let removed = 0;
-    for (const shard of this.shards) removed += await expireShard(shard, beforeUnixNano);
+    for (const shard of this.shards) {
+      removed += await expireShard(shard, beforeUnixNano);
+      removed += await expireFolds(shard, beforeUnixNano);
+    }
     await expireCatalogue(this.shards[0]!, beforeUnixNano);
     this.metrics.expiredRecords.inc(removed);
+    return removed;
+  }
+
+  override async fold(beforeUnixNano: bigint, recordsMin = FOLD_RECORDS_MIN): Promise<number> {
+    const { retentionMs } = this.options;
+    const removed = await this.#folds.run(() => foldShards(this.shards, beforeUnixNano, recordsMin, retentionMs));
+    this.metrics.foldedRecords.inc(removed);
     return removed;
   }
 

@@ -1,6 +1,7 @@
 import type { RegionId } from '../model/ids.js';
 import { MeridianError } from '../runtime/errors.js';
-import { type Day, LAYOUT_VERSION, ODD_DAY } from './redis-layout.js';
+import { type FoldView, parseFold, sameFolds } from './redis-fold-layout.js';
+import { type Day, LAYOUT_VERSION, LAYOUT_VERSION_BEFORE, ODD_DAY } from './redis-layout.js';
 
 /** A shard's state (the hash `meta`) as it was at one moment. */
 export interface ShardView {
@@ -15,6 +16,8 @@ export interface ShardView {
   readonly days: ReadonlyMap<Day, number>;
   /** The counter of writes when the day was begun: a day that was dropped and begun anew has another dictionary. */
   readonly begun: ReadonlyMap<Day, number>;
+  /** Newest day first, then by number. */
+  readonly folds: readonly FoldView[];
 }
 
 /** The fields and values of an HGETALL. */
@@ -39,6 +42,7 @@ export function parseView(reply: unknown): ShardView | null {
   const regionNames = new Map<number, RegionId>();
   const days: [Day, number][] = [];
   const begun = new Map<Day, number>();
+  const folds: FoldView[] = [];
   for (const [fieldBytes, valueBytes] of fields) {
     const field = fieldBytes.toString();
     const value = valueBytes.toString();
@@ -49,10 +53,11 @@ export function parseView(reply: unknown): ShardView | null {
       const [bits, writes] = value.split(' ').map(Number) as [number, number];
       days.push([day[1]!, bits]);
       begun.set(day[1]!, writes);
-    } else single.set(field, value);
+    } else if (/^f\d/.test(field)) folds.push(parseFold(field, value));
+    else single.set(field, value);
   }
   const version = Number(single.get('version'));
-  if (version !== LAYOUT_VERSION) {
+  if (version !== LAYOUT_VERSION && version !== LAYOUT_VERSION_BEFORE) {
     throw new MeridianError(
       'unknown-version',
       `index in Redis: layout version ${single.get('version')}, this build knows ${LAYOUT_VERSION}; remove its keys to have it rebuilt from the log`,
@@ -60,15 +65,19 @@ export function parseView(reply: unknown): ShardView | null {
     );
   }
   const age = (day: Day) => (day === ODD_DAY ? -1 : Number(day));
+  // Redis gives fields in an order that may change; what is read of one state and asked of the next needs one that does not.
+  const regions = [...regionNames].sort(([a], [b]) => a - b);
+  folds.sort((a, b) => Number(b.day) - Number(a.day) || a.number - b.number);
   days.sort(([a], [b]) => age(b) - age(a));
   return {
     generation: single.get('generation') ?? '',
     writes: Number(single.get('writes')),
     shards: Number(single.get('shards')),
-    regionNames,
-    regionNumbers: new Map([...regionNames].map(([number, name]) => [name, number])),
+    regionNames: new Map(regions),
+    regionNumbers: new Map(regions.map(([number, name]) => [name, number])),
     days: new Map(days),
     begun,
+    folds,
   };
 }
 
@@ -78,6 +87,7 @@ export function samePlaces(a: ShardView, b: ShardView): boolean {
     a.generation === b.generation &&
     a.regionNames.size === b.regionNames.size &&
     a.days.size === b.days.size &&
+    sameFolds(a.folds, b.folds) &&
     [...a.days].every(([day, bits]) => b.days.get(day) === bits && a.begun.get(day) === b.begun.get(day))
   );
 }

@@ -2,7 +2,7 @@ import type { RegionId, TraceId } from '../model/ids.js';
 import type { BlockId, TraceMetadata } from '../model/metadata.js';
 import { ByteReader, ByteWriter } from './bytes.js';
 import { FEED_LIMITS } from './feed-limits.js';
-import { readTraceBody, writeTraceBody } from './trace-codec.js';
+import { readTimes, readTraceBody, writeTraceBody } from './trace-codec.js';
 
 /**
  * The packed value of an index row. Identity is the row's key; names and blocks are numbers of the file's own tables.
@@ -49,4 +49,11 @@ export function unpackRow(
   }
   reader.end();
   return { traceId, region, startUnixNano, ...body, blocks };
+}
+
+/** Start, end and flags alone, without a look at names. */
+export function timesOfRow(value: Buffer): { startUnixNano: bigint; endUnixNano: bigint; flags: number } {
+  const reader = new ByteReader(value, 'index row');
+  const startUnixNano = reader.u64BigEndian();
+  return { startUnixNano, ...readTimes(reader, startUnixNano) };
 }

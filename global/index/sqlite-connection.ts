@@ -9,11 +9,22 @@ import { Watermarks } from './watermarks.js';
 /** Region numbers are one byte of each row's key. */
 export const REGIONS_MAX = 255;
 
-/** An open index file with what is remembered of it: names, regions, watermarks. */
+/** One folding of a day, as the file has it. */
+export interface FoldRow {
+  readonly day: number;
+  readonly number: number;
+  readonly endUnixNanoMax: bigint;
+  readonly records: number;
+  readonly done: boolean;
+}
+
+/** An open index file with what is remembered of it: names, regions, watermarks, folds. */
 export class SqliteConnection {
   readonly names: SqliteDictionary;
   readonly blocks: SqliteDictionary;
   readonly watermarks = new Watermarks();
+  /** By day, then number. */
+  folds: readonly FoldRow[] = [];
   readonly #regionsByNumber = new Map<number, RegionId>();
   readonly #numbersByRegion = new Map<RegionId, number>();
   readonly #statements = new Map<string, StatementSyncInstance>();
@@ -57,7 +68,7 @@ export class SqliteConnection {
     this.#loadedVersion = version;
   }
 
-  /** Reads regions and watermarks; also what a writer does after a transaction that was rolled back. */
+  /** Reads regions, watermarks and folds; also what a writer does after a transaction that was rolled back. */
   load(): void {
     this.#regionsByNumber.clear();
     this.#numbersByRegion.clear();
@@ -72,6 +83,17 @@ export class SqliteConnection {
     for (const row of this.sql('SELECT region, part, parts, nano, vouched FROM watermark').all() as WatermarkRow[]) {
       this.watermarks.raise(this.#watermarkOf(row));
     }
+    this.loadFolds();
+  }
+
+  /** Reads the folds again; also what a writer does after it changed them. */
+  loadFolds(): void {
+    const rows = this.sql(
+      'SELECT day, number, endmax, records, done FROM fold ORDER BY day, number',
+    ).all() as RawFold[];
+    this.folds = rows.map(({ day, number, endmax, records, done }) => {
+      return { day, number, endUnixNanoMax: asBuffer(endmax).readBigUInt64BE(0), records, done: done === 1 };
+    });
   }
 
   #watermarkOf(row: WatermarkRow): VouchedWatermark {
@@ -117,6 +139,14 @@ export class SqliteConnection {
 interface RegionRow {
   number: number;
   name: string;
+}
+
+interface RawFold {
+  day: number;
+  number: number;
+  endmax: Uint8Array;
+  records: number;
+  done: number;
 }
 
 interface WatermarkRow {

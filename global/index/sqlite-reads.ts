@@ -1,15 +1,18 @@
 import type { RegionId, TraceId } from '../model/ids.js';
 import type { CatalogueEntry, TraceMetadata } from '../model/metadata.js';
 import { bucketRange } from './digest.js';
+import { FOLD_DAY_MS } from './folded.js';
 import { checkBucketPage, checkLocateCount } from './index-limits.js';
 import { unpackRow } from './row-codec.js';
 import { asBuffer, type ConnectionSource, type SqliteConnection } from './sqlite-connection.js';
+import { foldedPartsOf } from './sqlite-fold-reads.js';
 import type {
   CatalogueReader,
   FeedPosition,
   FeedPositions,
   IndexDigest,
   IndexDigests,
+  LocateOptions,
   TraceIndexReader,
   TraceLocation,
   VouchedWatermark,
@@ -52,21 +55,31 @@ export function otherWork(): Promise<void> {
 export class SqliteIndexReads implements TraceIndexReader, FeedPositions, CatalogueReader, IndexDigests {
   constructor(protected readonly source: ConnectionSource) {}
 
-  async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+  async locate(
+    traceIds: readonly TraceId[],
+    { exactOnly = false }: LocateOptions = {},
+  ): Promise<readonly TraceLocation[]> {
     checkLocateCount(traceIds.length);
     return this.source.use('index locate', (connection) =>
       // One snapshot: a watermark must not be newer than the records that it is read with.
-      connection.snapshot(() => traceIds.map((id) => this.#locateOne(connection, id))),
+      connection.snapshot(() => traceIds.map((id) => this.#locateOne(connection, id, exactOnly))),
     );
   }
 
-  #locateOne(connection: SqliteConnection, traceId: TraceId): TraceLocation {
+  #locateOne(connection: SqliteConnection, traceId: TraceId, exactOnly: boolean): TraceLocation {
     const id = Buffer.alloc(ID_BYTES + 1, 0xff);
     id.write(traceId, 0, ID_BYTES, 'hex');
     const rows = connection.sql(SELECT_TRACE).all(id.subarray(0, ID_BYTES), Buffer.concat([id, id])) as TraceRow[];
     const records = rows.map((row) => unpackTraceRow(connection, row));
     if (records.length > 1) records.sort((a, b) => (a.region < b.region ? -1 : 1));
-    return { traceId, records, watermarks: connection.watermarks.ofTrace(id) };
+    const folded = exactOnly ? {} : foldedPartsOf(connection, id.subarray(0, ID_BYTES));
+    return { traceId, records, ...folded, watermarks: connection.watermarks.ofTrace(id) };
+  }
+
+  async foldedBeforeMs(): Promise<number> {
+    return this.source.use('index folds', (connection) =>
+      connection.snapshot(() => Math.max(0, ...connection.folds.map(({ day }) => (day + 1) * FOLD_DAY_MS))),
+    );
   }
 
   async watermarks(): Promise<readonly VouchedWatermark[]> {
@@ -118,7 +131,9 @@ export class SqliteIndexReads implements TraceIndexReader, FeedPositions, Catalo
         const rows = connection
           .sql('SELECT bucket, count, sum FROM digest WHERE region = ? ORDER BY bucket')
           .all(number) as DigestRow[];
-        return rows.map(({ bucket, count, sum }) => ({
+        const folded = new Set(connection.folds.map(({ day }) => day));
+        const left = rows.filter(({ bucket }) => !folded.has(Math.floor(bucket / FOLD_DAY_MS)));
+        return left.map(({ bucket, count, sum }) => ({
           region,
           bucketStartMs: bucket,
           recordCount: count,

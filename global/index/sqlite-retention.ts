@@ -5,6 +5,7 @@ import { CATALOGUE_MARGIN_MS } from './index-limits.js';
 import { unpackRow } from './row-codec.js';
 import { inTransaction, saveDigests } from './sqlite-apply.js';
 import { asBuffer, type ConnectionSource, type SqliteConnection } from './sqlite-connection.js';
+import { expireFolds } from './sqlite-fold.js';
 import { keyRanges, otherWork, type TraceRow, unpackTraceRow } from './sqlite-reads.js';
 
 /** Texts are swept once their number has doubled since the last sweep, and never below this. */
@@ -46,6 +47,7 @@ export async function expireTraces(
     });
     await otherWork();
   }
+  removed += await expireFolds(source, beforeUnixNano);
   source.use('index expire', (connection) => {
     connection.sql('DELETE FROM catalogue WHERE seen < ?').run(unixNanoToMs(beforeUnixNano) - CATALOGUE_MARGIN_MS);
     if (!sweep) return;
@@ -106,10 +108,24 @@ function markUsed(
   });
 }
 
+const TABLES = [
+  'trace',
+  'name',
+  'block',
+  'digest',
+  'watermark',
+  'parts',
+  'position',
+  'catalogue',
+  'region',
+  'fold',
+  'fuse',
+];
+
 /** Empties the file; numbers of texts go on from where they were. */
 export function clearAll(connection: SqliteConnection): void {
   inTransaction(connection, () => {
-    for (const table of ['trace', 'name', 'block', 'digest', 'watermark', 'parts', 'position', 'catalogue', 'region']) {
+    for (const table of TABLES) {
       connection.sql(`DELETE FROM ${table}`).run();
     }
   });

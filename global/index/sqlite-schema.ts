@@ -4,7 +4,7 @@ import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite'
 import { MeridianError, messageOf } from '../runtime/errors.js';
 
 /** Layout of the file; another number is another layout. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 /** How long a statement waits for another process's lock. */
 const BUSY_TIMEOUT_MS = 250;
 
@@ -12,6 +12,16 @@ const BUSY_TIMEOUT_MS = 250;
  * trace.id is the 16 bytes of the trace id, then the region's number in one byte: a trace's rows are neighbours.
  * There is no index by time: it would cost a third more. Buckets and expiry walk the rows instead; digests are kept as sums.
  */
+/*
+ * A fold is one folding of a day: endmax is the latest end of what went into it, records how many did, done whether it got through the table. Its filters
+ * (fuse-filter.ts, of keys as in folded.ts) are for ranges of trace ids: upto is the last id of the range.
+ */
+const FOLD_TABLES = `
+CREATE TABLE fold (day INTEGER, number INTEGER, endmax BLOB NOT NULL, records INTEGER NOT NULL, done INTEGER NOT NULL,
+  PRIMARY KEY (day, number)) WITHOUT ROWID;
+CREATE TABLE fuse (day INTEGER NOT NULL, number INTEGER NOT NULL, upto BLOB NOT NULL, filter BLOB NOT NULL,
+  UNIQUE (day, number, upto));`;
+
 const SCHEMA = `
 CREATE TABLE trace (id BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE region (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, entries INTEGER NOT NULL DEFAULT 0);
@@ -26,6 +36,7 @@ CREATE TABLE position (topic TEXT, part INTEGER, next INTEGER NOT NULL, vouched 
   PRIMARY KEY (topic, part)) WITHOUT ROWID;
 CREATE TABLE catalogue (region INTEGER, service TEXT, operation TEXT, kind INTEGER, seen INTEGER NOT NULL,
   PRIMARY KEY (region, service, operation, kind)) WITHOUT ROWID;
+${FOLD_TABLES}
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
@@ -42,6 +53,11 @@ CREATE TABLE position (topic TEXT, part INTEGER, next INTEGER NOT NULL, vouched 
 PRAGMA user_version = 2;
 `;
 
+const FROM_VERSION_2 = `
+${FOLD_TABLES}
+PRAGMA user_version = 3;
+`;
+
 /** Opens for writing, making the file where it is missing, and the layout new where it is an older one. Throws `unavailable` or `unknown-version`. */
 export function openForWriting(file: string): DatabaseSyncInstance {
   let database: DatabaseSyncInstance | null = null;
@@ -51,7 +67,8 @@ export function openForWriting(file: string): DatabaseSyncInstance {
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;');
     const version = versionOf(database);
     if (version === 0) database.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`);
-    else if (version === 1) database.exec(`BEGIN IMMEDIATE; ${FROM_VERSION_1} COMMIT;`);
+    else if (version === 1) database.exec(`BEGIN IMMEDIATE; ${FROM_VERSION_1} ${FROM_VERSION_2} COMMIT;`);
+    else if (version === 2) database.exec(`BEGIN IMMEDIATE; ${FROM_VERSION_2} COMMIT;`);
     else checkVersion(version, file);
     return database;
   } catch (error) {

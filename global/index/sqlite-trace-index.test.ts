@@ -9,9 +9,10 @@ import type { BlockId } from '../model/metadata.js';
 import { ManualClock } from '../runtime/clock.js';
 import { silentLogger } from '../runtime/logger.js';
 import { REGIONS_MAX } from './sqlite-connection.js';
+import { SQLITE_FILTER_KEYS_MAX } from './sqlite-fold.js';
 import { openSqliteTraceIndex, PENDING_APPLIES_MAX } from './sqlite-trace-index.js';
 import { HOME, traceIndexContract } from './trace-index.contract.js';
-import { contractRecord, contractTrace, contractTraceId, EU, WEST } from './trace-index-records.testing.js';
+import { contractRecord, contractTrace, contractTraceId, EU, HOUR, T0, WEST } from './trace-index-records.testing.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'meridian-index-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -143,11 +144,46 @@ describe('sqlite index', () => {
     await Promise.all([reader.close(), writer.close()]);
   });
 
+  test('a fold that is cut off loses nothing, and goes on when the file is open again; a reader sees it too', async () => {
+    const file = newFile();
+    const count = SQLITE_FILTER_KEYS_MAX + 2_000;
+    const first = await open(file);
+    for (let n = 0; n < count; n += 1000) {
+      const size = Math.min(1000, count - n);
+      const traces = Array.from({ length: size }, (_, i) => contractTrace(n + i, WEST, { root: null, coverage: [] }));
+      await first.apply([contractRecord(WEST, traces)]);
+    }
+    await first.close();
+    const before = T0 + 48n * HOUR;
+    const reader = await open(file, true);
+    const ids = Array.from({ length: 300 }, (_, i) => contractTraceId(i * 61));
+    for (const turns of [2, 21, 25]) {
+      const index = await open(file);
+      const folding = index.fold(before, 1).catch((error: { code: string }) => error.code);
+      for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+      await index.close();
+      expect(['shutting-down', 'number']).toContain(typeof (await folding) === 'number' ? 'number' : await folding);
+      for (const { records, folded = [] } of await reader.locate(ids)) {
+        expect(records.length + folded.length).toBeGreaterThan(0);
+      }
+    }
+    const last = await open(file);
+    await expect(Promise.all([last.fold(before, 1), last.fold(before, 1)])).rejects.toMatchObject({
+      code: 'overloaded',
+    });
+    while ((await last.fold(before, 1).catch(() => 1)) > 0);
+    for (const { records, folded } of await reader.locate(ids)) {
+      expect([records, folded!.map(({ region }) => region)]).toEqual([[], [WEST]]);
+    }
+    expect(await reader.foldedBeforeMs()).toBeGreaterThan(0);
+    await Promise.all([last.close(), reader.close()]);
+  });
+
   test('a layout of another version is not touched', async () => {
     const file = newFile();
     await (await open(file)).close();
     const database = new DatabaseSync(file);
-    database.exec('PRAGMA user_version = 3');
+    database.exec('PRAGMA user_version = 4');
     database.close();
     await expect(open(file)).rejects.toMatchObject({ code: 'unknown-version' });
     const reader = await open(file, true);

@@ -4,13 +4,16 @@ import type { RegionId, TraceId } from '../model/ids.js';
 import type { Clock } from '../runtime/clock.js';
 import { MeridianError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
+import { OneAtATime } from './folded.js';
+import { FOLD_RECORDS_MIN } from './index-limits.js';
 import { type IndexMetrics, indexMetrics } from './index-metrics.js';
 import { applyTransaction } from './sqlite-apply.js';
 import { type ConnectionSource, ReadOnlySource, SqliteConnection, WritableSource } from './sqlite-connection.js';
+import { foldDays } from './sqlite-fold.js';
 import { SqliteIndexReads } from './sqlite-reads.js';
 import { clearAll, expireTraces, type SweepState } from './sqlite-retention.js';
 import { openForWriting } from './sqlite-schema.js';
-import type { FeedPosition, ReceivedRecord, TraceIndex, TraceLocation } from './trace-index.js';
+import type { FeedPosition, LocateOptions, ReceivedRecord, TraceIndex, TraceLocation } from './trace-index.js';
 
 /** A transaction takes further calls of `apply` up to this many traces: it holds the event loop while it runs. */
 export const TRACES_PER_TRANSACTION_MAX = 1000;
@@ -54,9 +57,9 @@ class ReadOnlyIndex extends SqliteIndexReads implements TraceIndex {
     super(source);
   }
 
-  override async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+  override async locate(traceIds: readonly TraceId[], options?: LocateOptions): Promise<readonly TraceLocation[]> {
     const begun = this.timer.monotonicMs();
-    const found = await super.locate(traceIds);
+    const found = await super.locate(traceIds, options);
     this.measured.locateSeconds.observe((this.timer.monotonicMs() - begun) / 1000);
     return found;
   }
@@ -67,6 +70,10 @@ class ReadOnlyIndex extends SqliteIndexReads implements TraceIndex {
 
   async expire(_beforeUnixNano: bigint): Promise<number> {
     throw this.#refused('expire');
+  }
+
+  async fold(_beforeUnixNano: bigint, _recordsMin?: number): Promise<number> {
+    throw this.#refused('fold');
   }
 
   async clear(): Promise<void> {
@@ -91,6 +98,7 @@ interface PendingApply {
 
 class WritableIndex extends ReadOnlyIndex implements TraceIndex {
   readonly #pending: PendingApply[] = [];
+  readonly #folds = new OneAtATime('index fold');
   readonly #sweep: SweepState = { sweepAtTexts: 10_000 };
   #draining: Promise<void> | null = null;
   #closing = false;
@@ -161,6 +169,12 @@ class WritableIndex extends ReadOnlyIndex implements TraceIndex {
   override async expire(beforeUnixNano: bigint): Promise<number> {
     const removed = await expireTraces(this.writable, beforeUnixNano, this.#sweep);
     this.metrics.expiredRecords.inc(removed);
+    return removed;
+  }
+
+  override async fold(beforeUnixNano: bigint, recordsMin = FOLD_RECORDS_MIN): Promise<number> {
+    const removed = await this.#folds.run(() => foldDays(this.writable, beforeUnixNano, recordsMin));
+    this.metrics.foldedRecords.inc(removed);
     return removed;
   }
 

@@ -164,8 +164,7 @@ export function readTraceBody(
     if (text === undefined) throw reader.malformed(`${what} names a string that is not there`);
     return text;
   };
-  const bits = reader.varint(FEED_LIMITS.flagsMax * 8 + 7, 'flags');
-  const endUnixNano = moved(reader, startUnixNano, (bits & END_BEFORE_START) !== 0, 'end');
+  const { bits, endUnixNano } = readHead(reader, startUnixNano);
   let root: RootSpan | null = null;
   if (bits & HAS_ROOT) {
     const rootStart = moved(reader, startUnixNano, (bits & ROOT_BEFORE_START) !== 0, 'root start');
@@ -188,6 +187,17 @@ export function readTraceBody(
     coverage.push({ key, service, spanCount, errorCount });
   }
   return { endUnixNano, root, coverage, flags: bits >>> 3 };
+}
+
+function readHead(reader: ByteReader, startUnixNano: bigint): { bits: number; endUnixNano: bigint } {
+  const bits = reader.varint(FEED_LIMITS.flagsMax * 8 + 7, 'flags');
+  return { bits, endUnixNano: moved(reader, startUnixNano, (bits & END_BEFORE_START) !== 0, 'end') };
+}
+
+/** The end and the flags of a body; nothing behind them is read. */
+export function readTimes(reader: ByteReader, startUnixNano: bigint): Pick<TraceBody, 'endUnixNano' | 'flags'> {
+  const { bits, endUnixNano } = readHead(reader, startUnixNano);
+  return { endUnixNano, flags: bits >>> 3 };
 }
 
 function distance(a: bigint, b: bigint): bigint {

@@ -7,16 +7,22 @@ import { bucketOf, hashText, recordHash } from './digest.js';
 import { BUCKET_PAGE_MAX, CATALOGUE_MARGIN_MS, LOCATE_MAX } from './index-limits.js';
 import { joinMetadata } from './join.js';
 import type { TraceIndex } from './trace-index.js';
+import { foldingContract } from './trace-index-folding.contract.js';
 import { contractRecord, contractTrace, contractTraceId, EU, HOUR, T0, WEST } from './trace-index-records.testing.js';
 import { vouchingContract } from './trace-index-vouching.contract.js';
 
 export const HOME = 'us-east-1' as RegionId;
 
 /**
- * What every TraceIndex promises. `open` gives an empty index whose home region is HOME; the suite closes it. Nothing here
- * relies on how it is kept: no order beyond what the port says, no time at which anything beyond a resolved call happens.
+ * What every TraceIndex promises. `open` gives an empty index whose home region is HOME; the suite closes it. `folds`: false where
+ * no day of the contract's times is ever folded. Nothing here relies on how it is kept: no order beyond what the port says, no time at which
+ * anything beyond a resolved call happens.
  */
-export function traceIndexContract(name: string, open: () => Promise<TraceIndex>): void {
+export function traceIndexContract(
+  name: string,
+  open: () => Promise<TraceIndex>,
+  { folds = true }: { readonly folds?: boolean } = {},
+): void {
   describe(`trace index contract: ${name}`, () => {
     const opened: TraceIndex[] = [];
     const fresh = async (): Promise<TraceIndex> => {
@@ -152,6 +158,7 @@ export function traceIndexContract(name: string, open: () => Promise<TraceIndex>
     });
 
     vouchingContract(fresh);
+    if (folds) foldingContract(fresh);
 
     test('the catalogue keeps the latest sight of each entry per region', async () => {
       const index = await fresh();

@@ -52,10 +52,24 @@ export interface FeedPositions {
   feedPosition(topic: string, partition: number): Promise<FeedPosition | null>;
 }
 
+/**
+ * What is left of a region's records of old days (docs/decisions/0012): the region may hold a part of the trace that began at or after
+ * `startUnixNanoMin` and ended at or before `endUnixNanoMax`, or none at all: about one answer in 256, per region and folded day, is wrong. So it is a
+ * reason to ask the region, and it bounds what the region holds; it is no proof that there is such a trace. Never of a part whose times
+ * are implausible (such records are not folded).
+ */
+export interface FoldedPart {
+  readonly region: RegionId;
+  readonly startUnixNanoMin: bigint;
+  readonly endUnixNanoMax: bigint;
+}
+
 export interface TraceLocation {
   readonly traceId: TraceId;
-  /** At most one per region, in order of region. */
+  /** At most one per region, in order of region. Where the region is in `folded` too, it may tell of a part of what the region holds. */
   readonly records: readonly TraceMetadata[];
+  /** At most one per region, in order of region, over all folded days; left out where there is none. */
+  readonly folded?: readonly FoldedPart[];
   /**
    * Per region that published it, in order of region: the watermark of the trace's own `spans` partition there. Where the region's
    * number of partitions has changed, the lowest of the partitions that the trace had, vouching for no more than any of them.
@@ -63,16 +77,22 @@ export interface TraceLocation {
   readonly watermarks: readonly VouchedWatermark[];
 }
 
+export interface LocateOptions {
+  /** Leave `folded` out: for who wants records and proves nothing by their absence. A probe of each folded day is saved. */
+  readonly exactOnly?: boolean;
+}
+
 export interface TraceIndexReader {
   /**
    * One location per id, in the order of the ids (at most 1,000, else `invalid`), in one round trip; ids may repeat.
    *
-   * The records and watermarks of a location are of one moment: where a watermark of region R is given, every record of the trace that R's feed
-   * held before that watermark, from what it vouches for on, has been joined in. So if R has a watermark here and no record, no span of the trace
-   * was appended in R from `vouchedFromUnixNano` up to the watermark, except spans whose record expired: the index must be kept at least
-   * as long as the segments are. A region without a watermark here proves nothing. Rejects with `unavailable` when the index cannot be read.
+   * The records, folded parts and watermarks of a location are of one moment: where a watermark of region R is given, every record of the trace that
+   * R's feed held before that watermark, from what it vouches for on, has been joined in. So if R has a watermark here, and neither a record nor a
+   * folded part, no span of the trace was appended in R from `vouchedFromUnixNano` up to the watermark, except spans whose record expired: the
+   * index must be kept at least as long as the segments are. A region without a watermark here proves nothing. Rejects with `unavailable` when the
+   * index cannot be read.
    */
-  locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]>;
+  locate(traceIds: readonly TraceId[], options?: LocateOptions): Promise<readonly TraceLocation[]>;
   /** Every watermark that is known. */
   watermarks(): Promise<readonly VouchedWatermark[]>;
 }
@@ -99,8 +119,9 @@ export interface IndexDigest {
 }
 
 export interface IndexDigests {
+  /** In order of time; without hours of days that are folded, wholly or in part. */
   digests(region: RegionId): Promise<readonly IndexDigest[]>;
-  /** Records of a bucket in pages, ordered by trace id, after the given id. An empty page is the end. */
+  /** Records of a bucket in pages, ordered by trace id, after the given id; of a folded day those that are left. An empty page is the end. */
   bucket(
     region: RegionId,
     bucketStartMs: number,
@@ -111,12 +132,25 @@ export interface IndexDigests {
 
 export interface TraceIndexRetention {
   /**
-   * Forgets traces all of whose records, of every region, ended before the time (a record that went alone would read as absence), and
-   * catalogue entries last seen more than `CATALOGUE_MARGIN_MS` before it. Resolves with the number of records.
+   * Forgets traces all of whose records, of every region, ended before the time (a record that went alone would read as absence), folded days
+   * all of whose records did, and catalogue entries last seen more than `CATALOGUE_MARGIN_MS` before it. Resolves with the number of records.
    */
   expire(beforeUnixNano: bigint): Promise<number>;
   /** Forgets everything, positions too, for a rebuild. */
   clear(): Promise<void>;
+}
+
+export interface TraceIndexFolding {
+  /**
+   * Folds the days (of UTC, by the start of a record) that ended before the time: their records' ids go into filters, the records go. What
+   * stays exact: records that ended at or after the time, those with implausible times, days with fewer than `recordsMin` records
+   * (default FOLD_RECORDS_MIN), and what came late, until there is enough of it to fold again. Each step is short and leaves a state that is
+   * right, so a fold that was cut off just goes on with the next call; `apply` and `locate` go on meanwhile. One fold at a time, else `overloaded`.
+   * Resolves with the number of records that went.
+   */
+  fold(beforeUnixNano: bigint, recordsMin?: number): Promise<number>;
+  /** End of the newest day that is folded, wholly or in part; 0 where none is. Buckets before it are not to be compared with others' (reconcile). */
+  foldedBeforeMs(): Promise<number>;
 }
 
 export interface TraceIndex
@@ -125,6 +159,7 @@ export interface TraceIndex
     TraceIndexReader,
     CatalogueReader,
     IndexDigests,
-    TraceIndexRetention {
+    TraceIndexRetention,
+    TraceIndexFolding {
   close(): Promise<void>;
 }

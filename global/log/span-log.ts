@@ -102,6 +102,11 @@ export interface TopicSpec {
   readonly retentionMs: number;
   /** Only the newest record of a key is kept. */
   readonly compacted: boolean;
+  /**
+   * Records have the time that their appender gives them, instead of the log's: a mirror of the engine's own (MirrorMaker) gives them the source's.
+   * It may also have made the topic, with settings of its own. Without meaning for a log that has no such mirror.
+   */
+  readonly mirrored?: boolean;
 }
 
 export interface LogTopics {

@@ -9,6 +9,9 @@ export const TOPICS = {
   traceMetadataDlq: 'trace-metadata.dlq',
 } as const;
 
+/** Topics that other regions take from a region. `segments` and `spans` join them when there are standbys. */
+export const MIRRORED_TOPICS = [TOPICS.traceMetadata] as const;
+
 /** Consumer groups of a region. `meridian replay` names them. */
 export const GROUPS = { assembler: 'assembler', writer: 'writer', applier: 'index' } as const;
 

@@ -76,6 +76,34 @@ export interface WireSearchResponse extends WireVersioned {
   missing: WireMissingPart[];
 }
 
+export interface WireGetLiveRequest extends WireVersioned {
+  source: string;
+  traceId: Buffer;
+}
+
+export interface WireLivePart {
+  segment?: WireSegmentPart | null;
+  reach?: WireLiveReach | null;
+}
+
+export interface WireLiveReach extends WireVersioned {
+  process: string;
+  partitions: WireLivePartition[];
+}
+
+export interface WireLivePartition {
+  partition: number;
+  owned: boolean;
+  ageMs?: string;
+  searchable: boolean;
+}
+
+export interface WireSearchLiveResponse {
+  matches: { position: WirePosition | null; metadata: Buffer }[];
+  next?: WirePosition | null;
+  reach?: WireLiveReach | null;
+}
+
 export interface WireFollowTopicRequest extends WireVersioned {
   topic: string;
   partition: number;
@@ -131,6 +159,8 @@ export interface RegionApiMethods {
   readonly GetIndexDigests: MethodDefinition<WireIndexDigestsRequest, WireIndexDigestsResponse>;
   readonly GetIndexBucket: MethodDefinition<WireIndexBucketRequest, WireIndexBucketResponse>;
   readonly GetStatus: MethodDefinition<WireStatusRequest, WireStatusResponse>;
+  readonly GetLive: MethodDefinition<WireGetLiveRequest, WireLivePart>;
+  readonly SearchLive: MethodDefinition<WireSearchRequest, WireSearchLiveResponse>;
 }
 
 let loaded: (ServiceDefinition & RegionApiMethods) | undefined;

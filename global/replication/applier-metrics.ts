@@ -44,7 +44,7 @@ export function applierMetrics(registry: Registry, reports: Reports) {
     (registry.getSingleMetric(delayName) as Histogram | undefined) ??
     new Histogram({
       name: delayName,
-      help: 'From a feed record standing in the log of this region to its being in the index',
+      help: 'From a feed record standing in the log of this region (of its source, where MirrorMaker brought it) to its being in the index',
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30],
       registers: [registry],
     });

@@ -35,32 +35,55 @@ describe('what the applier vouches for', () => {
     expect(await registry.metrics()).toContain('meridian_applier_vouched_from_seconds{source="us-east-1"} 0');
   });
 
-  test('not what came before an index that was lost and goes on at the commit; a rebuild gives back what the log holds', async () => {
-    const { clock, log, index, start, feed, vouched } = setUp();
+  test('all of it again after the index was lost: the feed is read again from the log, though the group has passed it', async () => {
+    const { clock, log, index, start, feed, vouched, known } = setUp();
     await feed(OWN, 0, { region: home, traces: [trace(1, home)], watermark: watermark(home, 5) });
-    const first = await start();
+    await feed(OWN, 0, { region: home, traces: [trace(2, home)], watermark: watermark(home, 6) });
+    const first = await start({ limits: { batchBytesMax: 1 } });
     await first.stop();
     await index.inner.clear();
     await clock.advance(1000);
     await feed(OWN, 0, { region: home, watermark: watermark(home, 15) });
-    const second = await start();
-    expect(await vouched()).toEqual([[home, 15, clock.nowMs() + 1]]);
-    await second.stop();
-    await log.rewind(GROUPS.applier, OWN, 0, 0);
-    await start();
+    await start({ limits: { batchBytesMax: 1 } });
     expect(await vouched()).toEqual([[home, 15, 0]]);
+    expect([await known(1), await known(2)]).toEqual([[home], [home]]);
+    expect(await log.committed(GROUPS.applier, OWN)).toEqual([3, null]);
   });
 
-  test('nor before one that was emptied under it', async () => {
-    const { clock, index, start, feed, vouched } = setUp();
-    await feed(OWN, 0, { region: home, watermark: watermark(home, 5) });
+  test('all of it again after the index was emptied under it, or came back as it was before', async () => {
+    const { clock, index, start, feed, vouched, known } = setUp();
+    await feed(OWN, 0, { region: home, traces: [trace(1, home)], watermark: watermark(home, 5) });
     await start();
-    expect(await vouched()).toEqual([[home, 5, 0]]);
-    await index.inner.clear();
-    await clock.advance(1000);
-    await feed(OWN, 0, { region: home, watermark: watermark(home, 15) });
+    const before = await index.inner.feedPosition(OWN, 0);
+    await feed(OWN, 0, { region: home, traces: [trace(2, home)], watermark: watermark(home, 6) });
     await settle();
-    expect(await vouched()).toEqual([[home, 15, clock.nowMs() + 1]]);
+    for (const back of [null, before!]) {
+      await index.inner.clear();
+      if (back)
+        await index.inner.apply([{ region: home, traces: [trace(1, home)], watermark: null, catalogue: [] }], back);
+      await clock.advance(1000);
+      await feed(OWN, 0, { region: home, watermark: watermark(home, 15) });
+      await settle();
+      expect(await vouched()).toEqual([[home, 15, 0]]);
+      expect([await known(1), await known(2)]).toEqual([[home], [home]]);
+    }
+  });
+
+  test('while it reads again, an index that is away is waited for, and nothing is left out', async () => {
+    const { clock, index, start, feed, known } = setUp();
+    for (const n of [1, 2, 3]) await feed(OWN, 0, { region: home, traces: [trace(n, home)] });
+    await (await start()).stop();
+    await index.inner.clear();
+    let failures = 0;
+    index.fails = ([record]) => record?.traces[0]?.traceId === trace(2, home).traceId && failures++ < 2;
+    await feed(OWN, 0, { region: home, traces: [trace(4, home)] });
+    await start({ limits: { batchBytesMax: 1 } });
+    for (let i = 0; i < 4; i++) {
+      await clock.advance(5_000);
+      await settle();
+    }
+    expect(failures).toBeGreaterThanOrEqual(2);
+    expect(await Promise.all([1, 2, 3, 4].map(known))).toEqual([[home], [home], [home], [home]]);
   });
 
   test('not what the log forgot before it was read', async () => {

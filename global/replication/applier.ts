@@ -15,15 +15,16 @@ import { GROUPS, TOPICS } from '../log/topics.js';
 import type { RegionId } from '../model/ids.js';
 import type { Watermark } from '../model/metadata.js';
 import { maxNano, unixNanoToMs } from '../model/time.js';
+import { Backoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { ReachCrashPoint } from '../runtime/crash-points.js';
 import { MeridianError, messageOf } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
 import type { HealthCheck, PartHealth, Service } from '../runtime/service.js';
 import { applierMetrics } from './applier-metrics.js';
-import { Backoff } from './backoff.js';
 import { decodeFeedBatch, slicesOf } from './feed-batch.js';
 import { beginRun, continueRun, type FeedOrigin, type FeedRun, lossBefore } from './feed-run.js';
+import { missedFrom, missedRecords } from './missed-records.js';
 import { PoisonAccount } from './poison.js';
 
 export interface ApplierLimits {
@@ -128,7 +129,11 @@ class LogApplier implements Applier {
       records: async (batch) => {
         if (!fresh) await this.#retrying(batch, () => this.#poison.refresh());
         fresh = true;
-        run = await this.#applyBatch(batch, await this.#runAt(batch, run, assignment), assignment);
+        const from = await this.#missedBefore(batch);
+        if (from !== null) run = await this.#applyMissed(batch, from);
+        run = await this.#applyBatch(batch, await this.#runAt(batch, run, assignment.startOffset));
+        await assignment.commit(batch.records.at(-1)!.offset + 1);
+        this.options.crash('applier.after-commit');
       },
       close: async () => {
         this.#waitingAt.delete(placeOf(assignment));
@@ -136,14 +141,45 @@ class LogApplier implements Applier {
     };
   }
 
+  /** Where the index stops before the batch begins. It is asked each time: it may have been emptied while it was open. */
+  #missedBefore(batch: LogBatch): Promise<number | null> {
+    const { index, log } = this.options;
+    const { topic, partition, records } = batch;
+    return this.#retrying(batch, async () => {
+      const stored = await index.feedPosition(topic, partition);
+      const firstOffset = records[0]!.offset;
+      if (stored && stored.nextOffset >= firstOffset) return null;
+      return missedFrom(stored, firstOffset, (await log.starts(topic))[partition] ?? 0);
+    });
+  }
+
+  /** Brings the index from `from` up to the batch, from the log. The group's commit stays where it is: it is beyond that already. */
+  async #applyMissed(batch: LogBatch, from: number): Promise<FeedRun | null> {
+    const { log, logger } = this.options;
+    const { topic, partition } = batch;
+    const place = { topic, partition, from, to: batch.records[0]!.offset };
+    logger.info(place, 'the index is behind its commit: reading the feed again');
+    let run: FeedRun | null = null;
+    let next = from;
+    const { batchBytesMax } = this.#limits;
+    for (;;) {
+      const missed = await this.#retrying(batch, () => missedRecords(log, batch, next, batchBytesMax));
+      if (!missed) break;
+      run = await this.#applyBatch(missed, await this.#runAt(missed, run, next));
+      next = missed.records.at(-1)!.offset + 1;
+    }
+    logger.info(place, 'the index has caught up with its commit');
+    return run;
+  }
+
   /** The run that the batch continues. The index is asked each time: it may have been emptied while it was open, and then all begins anew. */
-  async #runAt(batch: LogBatch, run: FeedRun | null, assignment: PartitionAssignment): Promise<FeedRun> {
+  async #runAt(batch: LogBatch, run: FeedRun | null, firstOffset: number): Promise<FeedRun> {
     const { index, log } = this.options;
     const { topic, partition, records } = batch;
     return this.#retrying(batch, async () => {
       const stored = await index.feedPosition(topic, partition);
       if (run && stored && stored.nextOffset === run.nextOffset) return run;
-      const startOffset = run ? records[0]!.offset : assignment.startOffset;
+      const startOffset = run ? records[0]!.offset : firstOffset;
       const [starts, ends] = await Promise.all([log.starts(topic), log.ends(topic)]);
       const [logStart, logEnd] = [starts[partition] ?? 0, ends[partition] ?? 0];
       return beginRun({ stored, startOffset, first: records[0]!, logStart, logEnd });
@@ -162,7 +198,7 @@ class LogApplier implements Applier {
     return this.#retrying({ topic, partition }, async () => (await this.options.log.starts(topic))[partition] ?? 0);
   }
 
-  async #applyBatch(batch: LogBatch, before: FeedRun, assignment: PartitionAssignment): Promise<FeedRun> {
+  async #applyBatch(batch: LogBatch, before: FeedRun): Promise<FeedRun> {
     const { index, crash, clock } = this.options;
     await this.#gather();
     const { found, run } = await this.#decode(batch, before);
@@ -173,8 +209,6 @@ class LogApplier implements Applier {
     for (const slice of slices) await this.#retrying(batch, () => index.apply(slice));
     await this.#retrying(batch, () => index.apply(last, position));
     crash('applier.after-apply');
-    await assignment.commit(batch.records.at(-1)!.offset + 1);
-    crash('applier.after-commit');
     const now = clock.nowMs();
     for (const { appendedMs } of batch.records)
       this.#metrics.delaySeconds.observe(Math.max(0, now - appendedMs) / 1000);

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Registry } from 'prom-client';
 import type { LogAppender, LogOffsets, LogReads } from '../log/span-log.js';
 import { TOPICS } from '../log/topics.js';
 import type { RegionId } from '../model/ids.js';
@@ -10,6 +10,8 @@ import { MeridianError } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
 import type { HealthCheck, Service } from '../runtime/service.js';
 import { LINK_LIMITS, type LinkLimits } from './link-limits.js';
+import { linkMetrics } from './link-metrics.js';
+import type { LinkReport } from './link-report.js';
 import { PartitionMirror } from './partition-mirror.js';
 
 export interface LinkOptions {
@@ -30,14 +32,12 @@ export interface LinkOptions {
 }
 
 /** The embedded mirror between two regions, seen from the region that receives. `start` does not wait for the source. */
-export interface Link extends Service {
-  status(): LinkStatus;
+export interface Link extends Service, LinkReport {
   /** Cuts the link: what is on the way is lost (and comes again after `heal`), nothing is connected until then. */
   cut(): void;
   heal(): void;
   /** Each batch that is received from now on is let through this many milliseconds later. */
   setDelayMs(delayMs: number): void;
-  health(): HealthCheck;
 }
 
 /**
@@ -146,7 +146,6 @@ class PullLink implements Link {
     const part = `link-${this.options.source}`;
     return {
       part,
-      // A link that is down degrades this region; it does not take it down.
       check: async () => {
         const { state, lagMs } = this.status();
         if (state === 'up') return { part, state: 'ok', sinceMs: this.#sinceMs };
@@ -156,33 +155,4 @@ class PullLink implements Link {
       },
     };
   }
-}
-
-const linksOf = new WeakMap<Registry, Set<Link>>();
-
-function linkMetrics(registry: Registry, link: Link) {
-  const links = linksOf.get(registry) ?? new Set<Link>();
-  links.add(link);
-  linksOf.set(registry, links);
-  const counter = (name: string, help: string): Counter =>
-    (registry.getSingleMetric(name) as Counter | undefined) ??
-    new Counter({ name, help, labelNames: ['source', 'topic'], registers: [registry] });
-  const lagName = 'meridian_link_lag_seconds';
-  if (!registry.getSingleMetric(lagName)) {
-    const lag: Gauge = new Gauge({
-      name: lagName,
-      help: 'Age of the oldest record that is at the source and not here',
-      labelNames: ['source'],
-      registers: [registry],
-      collect: () => {
-        for (const { from, lagMs } of [...links].map((one) => one.status())) lag.set({ source: from }, lagMs / 1000);
-      },
-    });
-  }
-  return {
-    records: counter('meridian_link_records_total', 'Records that were mirrored'),
-    bytes: counter('meridian_link_bytes_total', 'Bytes of values that were mirrored'),
-    reconnects: counter('meridian_link_reconnects_total', 'Connections to the source that ended'),
-    gaps: counter('meridian_link_gaps_total', 'Places where offsets were missing at the source'),
-  };
 }

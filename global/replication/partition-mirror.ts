@@ -2,11 +2,11 @@ import { setMaxListeners } from 'node:events';
 import { type LogAppender, type LogOffsets, type LogReads, type LogRecord, mirroredTopic } from '../log/span-log.js';
 import type { RegionId } from '../model/ids.js';
 import type { RegionFeed } from '../region-api/region-client.js';
+import { Backoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { ReachCrashPoint } from '../runtime/crash-points.js';
 import { MeridianError, messageOf } from '../runtime/errors.js';
 import type { Logger } from '../runtime/logger.js';
-import { Backoff } from './backoff.js';
 import type { LinkLimits } from './link-limits.js';
 import {
   encodeMirrorGap,

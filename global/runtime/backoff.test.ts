@@ -1,11 +1,27 @@
 import { describe, expect, test } from 'vitest';
-import { backoffMs, untilDone } from './backoff.js';
+import { Backoff, backoffMs, untilDone } from './backoff.js';
 import { ManualClock } from './clock.js';
 import { MeridianError } from './errors.js';
 
 test('waits double from the first to the longest', () => {
   const range = { firstMs: 100, maxMs: 300 };
   expect([1, 2, 3, 4, 10_000].map((failure) => backoffMs(range, failure))).toEqual([100, 200, 300, 300, 300]);
+});
+
+test('with jitter: between half and the whole, from the first again after a reset', async () => {
+  const waits: number[] = [];
+  const clock = new ManualClock();
+  clock.sleep = async (ms: number) => void waits.push(ms);
+  let random = 0;
+  const backoff = new Backoff(clock, () => random, { firstMs: 100, maxMs: 300 });
+  const { signal } = new AbortController();
+  await backoff.wait(signal);
+  random = 0.5;
+  await backoff.wait(signal);
+  await backoff.wait(signal);
+  backoff.reset();
+  await backoff.wait(signal);
+  expect(waits).toEqual([50, 150, 225, 75]);
 });
 
 describe('repeating until done', () => {

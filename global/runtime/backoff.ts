@@ -13,6 +13,28 @@ export function backoffMs({ firstMs, maxMs }: BackoffRange, failure: number): nu
 
 const DOUBLINGS_MAX = 30;
 
+/** Waits of `backoffMs`, each between half and the whole of it (jitter). */
+export class Backoff {
+  #failures = 0;
+
+  constructor(
+    private readonly clock: Clock,
+    /** From 0 to below 1. */
+    private readonly random: () => number,
+    private readonly range: BackoffRange,
+  ) {}
+
+  /** Waits, or returns at once when the signal aborts. */
+  async wait(signal: AbortSignal): Promise<void> {
+    const fullMs = backoffMs(this.range, ++this.#failures);
+    await this.clock.sleep(fullMs / 2 + (this.random() * fullMs) / 2, signal);
+  }
+
+  reset(): void {
+    this.#failures = 0;
+  }
+}
+
 export interface RetryOptions extends BackoffRange {
   readonly clock: Clock;
   /** Ends the waiting. */

@@ -40,7 +40,7 @@ const wrong = () => new MeridianError('configuration', 'the index is somebody el
 describe('opening an engine that may be away', () => {
   test('one that is there is given as it is', async () => {
     const { options, engine } = rig([]);
-    expect(await openOrLater(options)).toBe(engine);
+    expect((await openOrLater(options)).engine).toBe(engine);
   });
 
   test('a wrong configuration rejects at once', async () => {
@@ -51,7 +51,9 @@ describe('opening an engine that may be away', () => {
 
   test('one that is away is asked for until it comes; calls say since when and why', async () => {
     const { options, clock, engine, opened } = rig([away(), away()]);
-    const port = await openOrLater(options);
+    const { engine: port, member } = await openOrLater(options);
+    const part = member((opened) => ({ shout: async (text: string) => (await opened.ask(text)).toUpperCase() }));
+    await expect(part.shout('where')).rejects.toMatchObject({ code: 'unavailable' });
     await expect(port.ask('where')).rejects.toMatchObject({
       code: 'unavailable',
       retry: 'later',
@@ -62,13 +64,14 @@ describe('opening an engine that may be away', () => {
     await expect(port.ask('where')).rejects.toMatchObject({ code: 'unavailable' });
     await clock.advance(LATE_OPENING_WAITS.firstMs);
     expect(await port.ask('here')).toBe('here!');
+    expect(await part.shout('here')).toBe('HERE!');
     await port.close();
-    expect(engine).toMatchObject({ answered: 1, closed: 1 });
+    expect(engine).toMatchObject({ answered: 2, closed: 1 });
   });
 
   test('a failure that does not pass ends the trying, and is what calls say', async () => {
     const { options, clock, opened } = rig([away(), wrong()]);
-    const port = await openOrLater(options);
+    const { engine: port } = await openOrLater(options);
     await clock.advance(LATE_OPENING_WAITS.maxMs);
     await expect(port.ask('where')).rejects.toMatchObject({ code: 'configuration' });
     await clock.advance(LATE_OPENING_WAITS.maxMs);
@@ -78,7 +81,7 @@ describe('opening an engine that may be away', () => {
 
   test('closing before it came ends the trying', async () => {
     const { options, clock, opened } = rig([away(), away()]);
-    const port = await openOrLater(options);
+    const { engine: port } = await openOrLater(options);
     await port.close();
     await clock.advance(LATE_OPENING_WAITS.maxMs);
     expect(opened()).toBe(1);

@@ -13,29 +13,42 @@ export interface LateOpeningOptions<T> {
 
 export const LATE_OPENING_WAITS: BackoffRange = { firstMs: 250, maxMs: 5_000 };
 
+/** An engine that is open, or stands in until it is. */
+export interface Opened<T> {
+  readonly engine: T;
+  /** A part of the engine that is itself a port, e.g. its snapshots. */
+  member<M extends object>(pick: (engine: T) => M): M;
+}
+
 /**
  * Opens an engine that may be away at the moment, so that a process can start without it and the rest of its work goes on. Resolves with the engine
  * itself where it is there. Where opening fails with something that passes (`retry: 'later'`), it resolves with a stand-in and goes on
  * trying: until the engine is open each call of the stand-in rejects with `unavailable`, saying since when and why; afterwards it is passed on. A failure
  * that does not pass (a wrong configuration, another build's data) rejects at once; when it comes later, the calls reject with it.
  *
- * `T` is a port: all of its members are methods that return promises, and `close` is one of them.
+ * `T` is a port: what is called of it are methods that return promises, and `close` is one of them.
  */
-export async function openOrLater<T extends { close(): Promise<void> }>(options: LateOpeningOptions<T>): Promise<T> {
+export async function openOrLater<T extends Closing>(options: LateOpeningOptions<T>): Promise<Opened<T>> {
   try {
-    return await options.open();
+    const engine = await options.open();
+    return { engine, member: (pick) => pick(engine) };
   } catch (error) {
     if (!isPassing(error)) throw error;
     const late = new LateOpening(options, error);
-    return standIn(late);
+    const engine = standIn(() => late.opened(), { close: () => late.close() });
+    return { engine, member: (pick) => standIn(() => pick(late.opened())) };
   }
+}
+
+interface Closing {
+  close(): Promise<void>;
 }
 
 function isPassing(error: unknown): boolean {
   return error instanceof MeridianError && error.retry === 'later';
 }
 
-class LateOpening<T extends { close(): Promise<void> }> {
+class LateOpening<T extends Closing> {
   readonly #stopped = new AbortController();
   readonly #sinceMs: number;
   readonly #trying: Promise<void>;
@@ -91,16 +104,18 @@ class LateOpening<T extends { close(): Promise<void> }> {
 
 type Methods = Readonly<Record<PropertyKey, (...given: unknown[]) => Promise<unknown>>>;
 
-function standIn<T extends { close(): Promise<void> }>(late: LateOpening<T>): T {
+function standIn<T extends object>(opened: () => T, own: Partial<Methods> = {}): T {
   return new Proxy({} as T, {
     get: (_, name) => {
       // What is awaited is asked for `then`: a stand-in is no promise.
       if (name === 'then') return undefined;
-      if (name === 'close') return () => late.close();
-      return async (...given: unknown[]) => {
-        const engine = late.opened();
-        return (engine as unknown as Methods)[name]!.apply(engine, given);
-      };
+      return (
+        own[name] ??
+        (async (...given: unknown[]) => {
+          const engine = opened();
+          return (engine as unknown as Methods)[name]!.apply(engine, given);
+        })
+      );
     },
   });
 }

@@ -3,12 +3,15 @@ import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import type { HealthRoutesOptions } from '../../global/runtime/health-routes.js';
 import { healthRoutes } from '../../global/runtime/health-routes.js';
 import type { ReplayFrom, ReplayProgress } from '../replay.js';
+import type { Snapshots } from '../store/snapshot-service.js';
 
 export interface RegionMaintenance {
   replay(view: string, from: ReplayFrom): Promise<void>;
   replayProgress(): Promise<ReplayProgress>;
   /** Cuts, heals or delays the link from a region; for trying out what a bad network does. Throws `invalid` for an unknown region. */
   setLink(from: string, change: { cut?: boolean; delayMs?: number }): void;
+  /** Of the store. */
+  readonly snapshots: Pick<Snapshots, 'create' | 'status' | 'beginRestore'>;
   /** Compares the index with every peer's; resolves with a report per peer. */
   reconcile(): Promise<unknown>;
 }
@@ -35,6 +38,19 @@ export function adminApi(health: HealthRoutesOptions, maintenance: RegionMainten
   app.post('/control/reconcile', async (_request, response) => {
     await answer(response, () => maintenance.reconcile());
   });
+  app.post('/control/snapshots', async (_request, response) => {
+    await answer(response, () => maintenance.snapshots.create());
+  });
+  app.get('/control/snapshots', async (_request, response) => {
+    await answer(response, () => maintenance.snapshots.status());
+  });
+  app.post('/control/snapshots/restore', async (request, response) => {
+    await answer(response, () => {
+      const { to, name } = request.query;
+      const toMs = typeof to === 'string' ? restoreTime(to) : null;
+      return maintenance.snapshots.beginRestore({ toMs, ...(typeof name === 'string' ? { snapshot: name } : {}) });
+    });
+  });
   app.post('/control/links/:from', async (request, response) => {
     await answer(response, async () => {
       const { cut, delayMs } = request.query;
@@ -59,6 +75,12 @@ async function answer(response: express.Response, act: () => Promise<unknown>): 
     const status = code === 'invalid' ? 400 : code === 'refused' ? 409 : 500;
     response.status(status).json({ error: messageOf(error), code });
   }
+}
+
+function restoreTime(text: string): number {
+  const from = parseReplayFrom(text);
+  if (from.kind === 'time') return from.ms;
+  throw new MeridianError('invalid', `restore: "${text.slice(0, 60)}" is no time`, 'never');
 }
 
 /** `earliest`, `offset:N`, Unix time (seconds or milliseconds by magnitude) or RFC 3339. Throws `invalid`. */

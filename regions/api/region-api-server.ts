@@ -1,10 +1,4 @@
-import {
-  type handleServerStreamingCall,
-  type handleUnaryCall,
-  Server,
-  type ServerWritableStream,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+import { type handleServerStreamingCall, Server, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { encodeFeedRecord, encodeTraceMetadata } from '../../global/index/feed-codec.js';
 import type { IndexDigests } from '../../global/index/trace-index.js';
 import { parseRegionId, type RegionId } from '../../global/model/ids.js';
@@ -29,7 +23,6 @@ import {
   type WireTracePart,
 } from '../../global/region-api/messages.js';
 import type { MissingPart, RegionStatus } from '../../global/region-api/region-client.js';
-import { toStatus } from '../../global/region-api/status-codes.js';
 import { asBuffer } from '../../global/runtime/bytes.js';
 import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
 import type { Clock } from '../../global/runtime/clock.js';
@@ -37,11 +30,15 @@ import { MeridianError } from '../../global/runtime/errors.js';
 import { closeGrpc, listenGrpc } from '../../global/runtime/listening.js';
 import type { Service } from '../../global/runtime/service.js';
 import type { LogTail } from '../log/log-tail.js';
+import { answerStream, unary, writeMessage } from './grpc-handlers.js';
+import { liveHandlers, type OwnLive } from './live-api.js';
 import type { RegionReads } from './region-reads.js';
 
 export interface RegionApiServerOptions {
   readonly region: RegionId;
   readonly reads: RegionReads;
+  /** What the other processes of the region may ask of this one. Left out: it is the only one, and they are refused. */
+  readonly own?: OwnLive;
   readonly index: IndexDigests;
   /** Absent where the mirror is not the embedded one: FollowTopic then answers `not-found`. */
   readonly tail: LogTail | null;
@@ -76,7 +73,7 @@ export function createRegionApiServer(options: RegionApiServerOptions): RegionAp
   };
 
   const getTrace: handleServerStreamingCall<WireGetTraceRequest, WireTracePart> = (call) =>
-    answer(call, async () => {
+    answerStream(call, async () => {
       const { version, blockIds, bytesMax, traceId, source: asked } = call.request;
       checkVersion(version, 'GetTrace');
       const trace = await reads.getTrace({
@@ -86,7 +83,7 @@ export function createRegionApiServer(options: RegionApiServerOptions): RegionAp
         bytesMax: Math.min(Number(bytesMax) || LIMITS.traceBytesMax, LIMITS.traceBytesMax),
       });
       for (const segment of trace.segments) {
-        await write(call, {
+        await writeMessage(call, {
           segment: {
             tracesData: segment.payload,
             live: segment.live,
@@ -97,7 +94,9 @@ export function createRegionApiServer(options: RegionApiServerOptions): RegionAp
         });
       }
       const { truncated, missing } = trace;
-      await write(call, { end: { version: REGION_API_VERSION, truncated, missing: missing.map(missingToWire) } });
+      await writeMessage(call, {
+        end: { version: REGION_API_VERSION, truncated, missing: missing.map(missingToWire) },
+      });
     });
 
   const search = unary<WireSearchRequest, WireSearchResponse>(async (request, signal) => {
@@ -115,7 +114,7 @@ export function createRegionApiServer(options: RegionApiServerOptions): RegionAp
   });
 
   const followTopic: handleServerStreamingCall<WireFollowTopicRequest, WireTopicRecords> = (call) =>
-    answer(call, async () => {
+    answerStream(call, async () => {
       const { version, topic, partition, fromOffset } = call.request;
       checkVersion(version, 'FollowTopic');
       if (!tail || !followable.includes(topic)) {
@@ -130,7 +129,7 @@ export function createRegionApiServer(options: RegionApiServerOptions): RegionAp
       call.on('cancelled', () => stop.abort());
       try {
         for await (const { records, endOffset } of tail.follow(topic, partition, Number(fromOffset), stop.signal)) {
-          await write(call, {
+          await writeMessage(call, {
             version: REGION_API_VERSION,
             endOffset: String(endOffset),
             records: records.map((record) => ({
@@ -200,6 +199,7 @@ export function createRegionApiServer(options: RegionApiServerOptions): RegionAp
     GetIndexDigests: digests,
     GetIndexBucket: bucket,
     GetStatus: status,
+    ...liveHandlers(options.own, source),
   } as unknown as UntypedServiceImplementation);
 
   return {
@@ -227,38 +227,4 @@ function anyRegion(text: string): RegionId {
 
 function missingToWire({ part, reason, sinceMs }: MissingPart): WireMissingPart {
   return { part, reason, sinceMs: String(sinceMs) };
-}
-
-function unary<Q, A>(handle: (request: Q, signal: AbortSignal) => Promise<A>): handleUnaryCall<Q, A> {
-  return (call, callback) => {
-    const gone = new AbortController();
-    call.on('cancelled', () => gone.abort());
-    handle(call.request, gone.signal).then(
-      (value) => callback(null, value),
-      (error) => callback(toStatus(error)),
-    );
-  };
-}
-
-/** Runs a streaming handler to its end, and tells its failure as the stream's status. */
-function answer<Q, A>(call: ServerWritableStream<Q, A>, handle: () => Promise<void>): void {
-  handle().then(
-    () => call.end(),
-    (error) => call.emit('error', toStatus(error)),
-  );
-}
-
-/** Writes one message and waits while the peer is slower than we are, or gone. */
-function write<Q, A>(call: ServerWritableStream<Q, A>, message: A): Promise<void> {
-  if (call.cancelled) throw new MeridianError('timeout', 'the caller is gone', 'never');
-  if (call.write(message)) return Promise.resolve();
-  return new Promise((resolve) => {
-    const go = () => {
-      call.off('drain', go);
-      call.off('cancelled', go);
-      resolve();
-    };
-    call.on('drain', go);
-    call.on('cancelled', go);
-  });
 }

@@ -94,7 +94,11 @@ describe('RegionReads', () => {
     after: null,
     limit: 10,
   };
-  const live: LiveSegments = { get: async () => [segment(2)], search: async () => page([match(1, 2)]) };
+  const live: LiveSegments = {
+    get: async () => [segment(2)],
+    search: async () => page([match(1, 2)]),
+    partitions: () => [],
+  };
 
   function reads(store: Partial<SegmentStore>, clock = new ManualClock()) {
     const index = {

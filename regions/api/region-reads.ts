@@ -14,19 +14,22 @@ import type { Clock } from '../../global/runtime/clock.js';
 import { messageOf } from '../../global/runtime/errors.js';
 import { StateMemory } from '../../global/runtime/health.js';
 import type { LiveSegments } from '../assembler/open-traces-reader.js';
-import type { Segment } from '../segments/segment.js';
 import type { SearchPage, SegmentStoreReader, SegmentStoreSearch } from '../store/segment-store.js';
+import type { LiveReads, LiveSegment } from './live-peer.js';
 
 export interface RegionReadsOptions {
   readonly region: RegionId;
   readonly store: SegmentStoreReader & SegmentStoreSearch;
+  /** What this process holds. */
   readonly live: LiveSegments;
+  /** What all processes of the region hold, this one too. Left out: this process is the only one. */
+  readonly peered?: LiveReads;
   readonly index: TraceIndexReader;
   readonly clock: Clock;
 }
 
 /**
- * What a region knows of its own traces: its store joined with what its assembler still holds. A part that fails is named in the
+ * What a region knows of its own traces: its store joined with what its assemblers still hold. A part that fails is named in the
  * answer; what the other part has is answered all the same.
  *
  * The live side is read BEFORE the store: a segment leaves it only after the store has it, so whatever is on its way between the
@@ -44,13 +47,13 @@ export class RegionReads {
   }
 
   async getTrace({ source, traceId, blocks, bytesMax }: TraceRequest): Promise<RegionTrace> {
-    const { live, store } = this.#options;
+    const { store } = this.#options;
     const missing: MissingPart[] = [];
     const segments: RegionSegment[] = [];
-    const add = (found: readonly Segment[], isLive: boolean) => {
+    const add = (found: readonly LiveSegment[], isLive: boolean) => {
       for (const segment of found) segments.push({ ...segment, live: isLive });
     };
-    add((await this.#ask(this.#liveState, missing, () => live.get(source, traceId))) ?? [], true);
+    add(await this.#live(source, traceId, missing), true);
     const known = await this.#ownBlocks(source, traceId);
     const hints = { blocks: [...new Set([...blocks, ...known])], complete: false };
     add((await this.#ask(this.#storeState, missing, () => store.get(source, traceId, hints))) ?? [], false);
@@ -58,10 +61,10 @@ export class RegionReads {
   }
 
   async search(request: SearchRequest, signal: AbortSignal): Promise<RegionSearchPage> {
-    const { live, store } = this.#options;
+    const { store } = this.#options;
     const missing: MissingPart[] = [];
     const pages = [
-      await this.#ask(this.#liveState, missing, () => live.search(request, signal)),
+      ...(await this.#searchLive(request, signal, missing)),
       await this.#ask(this.#storeState, missing, () => store.search(request, signal)),
     ];
     return {
@@ -71,6 +74,26 @@ export class RegionReads {
       ),
       missing,
     };
+  }
+
+  async #live(source: RegionId, traceId: TraceId, missing: MissingPart[]): Promise<readonly LiveSegment[]> {
+    const { live, peered } = this.#options;
+    if (!peered) return (await this.#ask(this.#liveState, missing, () => live.get(source, traceId))) ?? [];
+    const answer = await peered.get(source, traceId);
+    if (answer.missing) missing.push(answer.missing);
+    return answer.segments;
+  }
+
+  async #searchLive(
+    request: SearchRequest,
+    signal: AbortSignal,
+    missing: MissingPart[],
+  ): Promise<readonly (SearchPage | null)[]> {
+    const { live, peered } = this.#options;
+    if (!peered) return [await this.#ask(this.#liveState, missing, () => live.search(request, signal))];
+    const answer = await peered.search(request, signal);
+    if (answer.missing) missing.push(answer.missing);
+    return answer.pages;
   }
 
   /** What a part answers; null, and named in `missing`, when it fails. */

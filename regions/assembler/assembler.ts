@@ -10,15 +10,16 @@ import { CatalogueWindow } from './catalogue-window.js';
 import { HeldSegments } from './held-segments.js';
 import { HeldAndOpenSegments } from './live-segments.js';
 import { assemblerMetrics } from './metrics.js';
-import type { LiveSegments } from './open-traces-reader.js';
+import type { LivePartition, LiveSegments } from './open-traces-reader.js';
 import { ASSEMBLER_DEFAULTS, type AssemblerLimits, type AssemblerOptions } from './options.js';
-import { PartitionWorker } from './partition-worker.js';
-import { recoverHeldBlocks } from './recover.js';
+import { type PartitionReach, PartitionWorker } from './partition-worker.js';
 import type { AssemblerShared } from './shared.js';
+import { Takeover } from './takeover.js';
 
 /**
- * Reads `spans`, makes segments and blocks of them, and tells the feed; see pipeline.ts for the order. `start` resolves when the
- * blocks that the store does not have yet are readable again and the group is joined. `stop` closes all open traces, publishes and
+ * Reads `spans`, makes segments and blocks of them, and tells the feed; see pipeline.ts for the order. `start` resolves when the group is
+ * joined, and the blocks are readable again that the store does not have yet of the partitions that it was given at once; `live.partitions` tells
+ * of which partitions it has everything. Several processes of a region share the group (docs/decisions/0014). `stop` closes all open traces, publishes and
  * commits, so that nothing is read again by the next start.
  */
 export interface Assembler extends Service {
@@ -27,6 +28,8 @@ export interface Assembler extends Service {
 }
 
 const NAMES_MAX = 20_000;
+/** Block numbers that begin with one millisecond (`blockNumbers`). */
+const NUMBERS_PER_MS = 4096;
 /** Trouble with the log is shown for this long after it was met last. */
 const TROUBLE_MS = 10_000;
 /** A partition whose watermark is older than this is reported. */
@@ -46,6 +49,8 @@ class LogAssembler implements Assembler {
   readonly #spansTopic: string;
   readonly #stopping = new AbortController();
   readonly #workers = new Set<PartitionWorker>();
+  /** What stays visible of ownerships that were given up, by partition. */
+  readonly #left = new Map<number, PartitionReach>();
   #loops: Promise<void>[] = [];
   #subscription: { stop(): Promise<void> } | null = null;
   #stopped: Promise<void> | null = null;
@@ -62,6 +67,19 @@ class LogAssembler implements Assembler {
     // Each loop and each waiting partition listens.
     setMaxListeners(0, this.#stopping.signal);
     const limits = this.#limits;
+    // A later ownership, in whatever process, begins later by the clock, so its blocks get other numbers. Where clocks differ by just the time
+    // between two ownerships, chance keeps them apart.
+    let incarnation = options.incarnation - 1;
+    const newBlockNumbers = () => {
+      incarnation = Math.max(incarnation + 1, clock.nowMs());
+      const number = blockNumbers(incarnation);
+      const apart = Math.floor((options.random?.() ?? 0) * NUMBERS_PER_MS);
+      return () => number() + apart;
+    };
+    const troubled = (detail: string) => {
+      this.#trouble = { detail, atMs: clock.monotonicMs() };
+    };
+    const onFatal = options.onFatal ?? throwLater;
     const held = new HeldSegments({
       blockCacheBytesMax: limits.blockCacheBytesMax,
       segmentsMax: limits.heldSegmentsMax,
@@ -84,13 +102,24 @@ class LogAssembler implements Assembler {
         operationsMax: limits.catalogueOperationsMax,
       }),
       names: new NameTable(NAMES_MAX),
-      nextBlockNumber: blockNumbers(options.incarnation),
+      newBlockNumbers,
+      takeover: new Takeover({
+        log,
+        source,
+        held,
+        clock,
+        logger: options.logger,
+        retryMs: limits.retryMs,
+        retryMsMax: limits.retryMsMax,
+        tickMs: limits.tickMs,
+        stopping: this.#stopping.signal,
+        troubled,
+        onFatal,
+      }),
       stopping: this.#stopping.signal,
       relieve: () => this.#relieve(),
-      troubled: (detail) => {
-        this.#trouble = { detail, atMs: clock.monotonicMs() };
-      },
-      onFatal: options.onFatal ?? throwLater,
+      troubled,
+      onFatal,
     };
     const workers = this.#workers;
     this.live = new HeldAndOpenSegments({
@@ -101,26 +130,31 @@ class LogAssembler implements Assembler {
       held,
       log,
       segmentsTopic: TOPICS.segments,
+      partitions: () => this.#livePartitions(),
     });
   }
 
   async start(): Promise<void> {
-    const { log, source, logger, clock } = this.#options;
+    const { log, clock } = this.#options;
     if (this.#state !== 'new') throw new Error('broken invariant: an assembler is started once');
     this.#state = 'running';
     this.#startedMs = clock.monotonicMs();
-    await recoverHeldBlocks({ log, source, held: this.#shared.held, logger });
     this.#subscription = await log.subscribe({
       group: GROUPS.assembler,
       topics: [this.#spansTopic],
       from: 'earliest',
       batchBytesMax: this.#limits.batchBytesMax,
       assigned: (assignment) => {
-        const worker = new PartitionWorker(assignment, this.#shared, () => this.#workers.delete(worker));
+        const worker = new PartitionWorker(assignment, this.#shared, () => {
+          this.#workers.delete(worker);
+          if (worker.reach) this.#left.set(worker.partition, worker.reach);
+          else this.#left.delete(worker.partition);
+        });
         this.#workers.add(worker);
         return worker;
       },
     });
+    await this.#shared.takeover.settled();
     this.#loops = [
       this.#every(this.#limits.tickMs, 'tick', () => this.#tick()),
       this.#every(this.#limits.watermarkMs, 'watermark', () => this.#sampleEnds()),
@@ -181,6 +215,25 @@ class LogAssembler implements Assembler {
     }
   }
 
+  /** Of two ownerships of a partition, the one that reaches farther. */
+  #livePartitions(): LivePartition[] {
+    const nowMs = this.#options.clock.monotonicMs();
+    const farthest = new Map(this.#left);
+    for (const { reach } of this.#workers) {
+      if (!reach) continue;
+      const left = farthest.get(reach.partition);
+      if (reach.readUpToMs !== null || !left) farthest.set(reach.partition, reach);
+    }
+    return [...farthest.values()]
+      .sort((a, b) => a.partition - b.partition)
+      .map(({ partition, owned, readUpToMs, searchableFromMs }) => ({
+        partition,
+        owned,
+        ageMs: readUpToMs === null ? null : nowMs - readUpToMs,
+        searchable: nowMs >= searchableFromMs,
+      }));
+  }
+
   #tick(): void {
     for (const worker of this.#workers) worker.tick();
     this.#measure();
@@ -190,6 +243,7 @@ class LogAssembler implements Assembler {
   async #sampleEnds(): Promise<void> {
     const { clock, log } = this.#options;
     if (this.#workers.size === 0) return;
+    const takenMs = clock.monotonicMs();
     const unixNano = clock.nowUnixNano();
     const ends = await log.ends(this.#spansTopic);
     const stuck: PartitionWorker[] = [];
@@ -197,6 +251,7 @@ class LogAssembler implements Assembler {
       const { mark, position } = worker.assembly;
       const end = ends[worker.partition];
       if (end === undefined) continue;
+      worker.progress.sample(takenMs, end, position);
       const isWaiting = mark.awaitedEnd(position) !== null;
       const samples = isWaiting ? (this.#waitingSamples.get(worker) ?? 0) + 1 : 0;
       this.#waitingSamples.set(worker, samples);

@@ -45,6 +45,7 @@ export class HeldSegments {
   readonly #pending = new Map<Segment, HeldSegment>();
   /** Per partition of `segments`, about in order of offset. */
   readonly #blocks = new Map<number, Set<HeldBlock>>();
+  readonly #blockIds = new Set<BlockId>();
   /** Blocks with payloads in memory, oldest first. */
   readonly #cached = new Set<HeldBlock>();
   #cachedBytes = 0;
@@ -74,6 +75,10 @@ export class HeldSegments {
 
   has(traceId: TraceId): boolean {
     return this.#byTrace.has(traceId);
+  }
+
+  hasBlock(id: BlockId): boolean {
+    return this.#blockIds.has(id);
   }
 
   get(traceId: TraceId): readonly HeldSegment[] {
@@ -115,9 +120,9 @@ export class HeldSegments {
     this.#keep({ ...block, segments });
   }
 
-  /** A block that an earlier process appended and the store may not have. Nothing where it is known. */
+  /** A block that an earlier owner of its partition appended and the store may not have. Nothing where it is known. */
   recovered(block: { id: BlockId; partition: number; offset: number; segments: readonly Segment[] }): void {
-    for (const known of this.#blocks.get(block.partition) ?? []) if (known.id === block.id) return;
+    if (this.#blockIds.has(block.id)) return;
     this.#keep({ ...block, segments: block.segments.map((segment) => this.#hold(segment)) });
   }
 
@@ -143,6 +148,7 @@ export class HeldSegments {
   /** Lets a block go, e.g. one that the log no longer has. */
   release(block: HeldBlock): void {
     if (!this.#blocks.get(block.partition)?.delete(block)) return;
+    this.#blockIds.delete(block.id);
     this.#uncache(block);
     this.#segmentCount -= block.segments.length;
     for (const segment of block.segments) this.#forget(segment);
@@ -171,6 +177,7 @@ export class HeldSegments {
       this.#blocks.set(partition, blocks);
     }
     blocks.add(block);
+    this.#blockIds.add(id);
     this.#segmentCount += segments.length;
     this.#cached.add(block);
     this.#cachedBytes += bytes;

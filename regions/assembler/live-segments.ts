@@ -11,7 +11,7 @@ import type { SearchMatch, SearchPage } from '../store/segment-store.js';
 import type { HeldBlock, HeldSegment, HeldSegments } from './held-segments.js';
 import { NewestFirst } from './newest-first.js';
 import type { OpenTrace, OpenTraces } from './open-traces.js';
-import type { LiveSegments } from './open-traces-reader.js';
+import type { LivePartition, LiveSegments } from './open-traces-reader.js';
 import { mayMatch } from './prefilter.js';
 
 export interface LiveSources {
@@ -21,6 +21,7 @@ export interface LiveSources {
   readonly held: HeldSegments;
   readonly log: LogReads;
   readonly segmentsTopic: string;
+  readonly partitions: () => readonly LivePartition[];
 }
 
 interface Candidate {
@@ -38,6 +39,10 @@ export class HeldAndOpenSegments implements LiveSegments {
 
   constructor(sources: LiveSources) {
     this.#sources = sources;
+  }
+
+  partitions(source: RegionId): readonly LivePartition[] {
+    return source === this.#sources.source ? this.#sources.partitions() : [];
   }
 
   get(source: RegionId, traceId: TraceId): Promise<readonly Segment[]> {

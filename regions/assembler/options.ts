@@ -77,6 +77,8 @@ export interface AssemblerOptions {
   readonly crash: ReachCrashPoint;
   /** Distinguishes this start from all earlier ones, e.g. the wall clock at the start, in milliseconds; larger each time. */
   readonly incarnation: number;
+  /** From 0 to below 1; needed where several processes assemble one region. */
+  readonly random?: () => number;
   readonly limits?: Partial<AssemblerLimits>;
   /**
    * Told of a broken invariant in work that nobody awaits. Default: thrown, so that the process ends and is restarted (nothing is lost:

@@ -263,8 +263,7 @@ test('on the embedded log: read, stored, handed to the next start without a repe
       for (let found = 0; found < (round + 1) * traces.length; ) {
         const held = await Promise.all(traces.map((trace) => assembler.live.get(HOME, testTraceId(trace))));
         found = held.flat().reduce((sum, segment) => sum + spanKeysOf(segment.payload).length, 0);
-        await rig.clock.advance(20);
-        await new Promise((resolve) => setTimeout(resolve, 2));
+        await rig.pass(25, 25);
       }
       await assembler.stop();
       expect(await log.committed(GROUPS.assembler, TOPICS.spans)).toEqual(await log.ends(TOPICS.spans));

@@ -134,14 +134,18 @@ export class PartitionAssembly {
     return this.#ready.length > 0 || this.#gathering !== null || this.#unannounced.size > 0;
   }
 
-  /** Takes what the next pass does; `finishPass` has to follow before another. */
-  beginPass(nowMs: number): PassWork {
+  /**
+   * Takes what the next pass does; `finishPass` has to follow before another. Without `mayCarryWatermark` the watermark waits for a later
+   * one: something else that it has to follow is not published with this pass.
+   */
+  beginPass(nowMs: number, mayCarryWatermark = true): PassWork {
     invariant(!this.#inPass, 'a pass began before the last one ended');
     if (this.#isBlockDue(nowMs)) this.#cut();
     const blocks = this.#ready.splice(0, this.#limits.passBlocksMax);
     const announcements = this.#takeAnnouncements(blocks, nowMs);
     // Only a pass that leaves nothing unannounced may carry the watermark.
-    const watermarkUnixNano = this.#unannounced.size === 0 ? this.mark.take(this.#position, nowMs) : null;
+    const isWhole = mayCarryWatermark && this.#unannounced.size === 0;
+    const watermarkUnixNano = isWhole ? this.mark.take(this.#position, nowMs) : null;
     this.#inPass = { blocks, announcements, watermarkUnixNano };
     return this.#inPass;
   }

@@ -3,12 +3,24 @@ import type { LogBatch, LogRecord, PartitionAssignment, PartitionHandler } from 
 import { TOPICS } from '../../global/log/topics.js';
 import { untilDone } from '../../global/runtime/backoff.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
+import type { PartitionCatalogue } from './catalogue-window.js';
 import type { ClosedTrace, Fragment } from './open-traces.js';
 import { PartitionAssembly } from './partition-assembly.js';
 import { assemblePass, type PipelinePorts } from './pipeline.js';
 import { readFragments } from './read-fragments.js';
+import { ReadProgress } from './read-progress.js';
 import type { AssemblerShared } from './shared.js';
 import { StampWindow } from './stamp-window.js';
+
+/** Up to where a partition of `spans` is visible in this process; milliseconds are monotonic. */
+export interface PartitionReach {
+  readonly partition: number;
+  readonly owned: boolean;
+  /** What was acknowledged before is here or in the store; null where that is not known. */
+  readonly readUpToMs: number | null;
+  /** From here on the store's search shows what the writer had stored when the partition was taken over. */
+  readonly searchableFromMs: number;
+}
 
 /**
  * One owned partition of `spans`: feeds what comes into the assembly, and runs passes of the pipeline one after the other beside
@@ -17,10 +29,13 @@ import { StampWindow } from './stamp-window.js';
 export class PartitionWorker implements PartitionHandler {
   readonly assembly: PartitionAssembly;
   readonly partition: number;
+  readonly progress = new ReadProgress();
   readonly #assignment: PartitionAssignment;
   readonly #shared: AssemblerShared;
   readonly #onClosed: () => void;
   readonly #stamps: StampWindow;
+  readonly #catalogue: PartitionCatalogue;
+  readonly #assignedMs: number;
   readonly #ports: PipelinePorts;
   /** Ends waiting and retrying: the partition is lost, or a stop took too long. */
   readonly #abandon = new AbortController();
@@ -29,8 +44,11 @@ export class PartitionWorker implements PartitionHandler {
   #pass: Promise<void> | null = null;
   #failure: { error: unknown } | null = null;
   #closed = false;
+  #recovered = false;
+  /** Whether everything that was read is visible: not where the partition was lost, or left before all was in blocks. */
+  #isWhole = true;
 
-  /** `onClosed`: called once, when it counts no more. */
+  /** `onClosed`: called once, when it counts no more; `reach` is then what stays visible of it. */
   constructor(assignment: PartitionAssignment, shared: AssemblerShared, onClosed: () => void) {
     const { limits, source, partitions, clock } = shared;
     this.partition = assignment.partition;
@@ -38,28 +56,52 @@ export class PartitionWorker implements PartitionHandler {
     this.#shared = shared;
     this.#onClosed = onClosed;
     this.#committed = assignment.startOffset;
-    this.#committedMs = clock.monotonicMs();
+    this.#assignedMs = clock.monotonicMs();
+    this.#committedMs = this.#assignedMs;
     this.assembly = new PartitionAssembly(limits, assignment.startOffset);
     this.#stamps = new StampWindow({
       sequencesMax: limits.stampSequencesMax,
       instancesMax: limits.stampInstancesMax,
     });
+    const metadataPartition = this.partition % partitions.traceMetadata;
+    this.#catalogue = shared.catalogue.partition(metadataPartition);
+    const segmentsPartition = this.partition % partitions.segments;
     this.#ports = {
       source,
       partition: this.partition,
       partitionCount: partitions.spans,
-      segmentsPartition: this.partition % partitions.segments,
-      metadataPartition: this.partition % partitions.traceMetadata,
+      segmentsPartition,
+      metadataPartition,
       log: shared.log,
       commit: (nextOffset) => this.#commit(nextOffset, false),
       policy: shared.policy,
       held: shared.held,
-      nextBlockNumber: shared.nextBlockNumber,
-      takeCatalogue: () => shared.catalogue.take(limits.catalogueEntriesPerPassMax),
+      nextBlockNumber: shared.newBlockNumbers(),
+      catalogue: this.#catalogue,
+      catalogueEntriesMax: limits.catalogueEntriesPerPassMax,
       clock,
       crash: shared.crash,
       metrics: shared.metrics,
       untilDone: (what, attempt) => this.#untilDone(what, attempt),
+    };
+    shared.takeover.add({
+      partition: this.partition,
+      segmentsPartition,
+      isOwned: () => !this.#closed,
+      recovered: () => {
+        this.#recovered = true;
+      },
+    });
+  }
+
+  /** What is visible of the partition here; null where it was lost, or left before all was in blocks. */
+  get reach(): PartitionReach | null {
+    if (!this.#isWhole) return null;
+    return {
+      partition: this.partition,
+      owned: !this.#closed,
+      readUpToMs: this.#recovered ? this.progress.readUpToMs(this.assembly.position) : null,
+      searchableFromMs: this.#assignedMs + this.#shared.limits.storeRefreshMs,
     };
   }
 
@@ -77,13 +119,16 @@ export class PartitionWorker implements PartitionHandler {
   async close(reason: 'revoked' | 'stopped' | 'lost'): Promise<void> {
     this.#closed = true;
     if (reason === 'lost') {
+      this.#isWhole = false;
       this.#abandon.abort();
       await this.#pass?.catch(() => {});
     } else {
       await this.#drain();
     }
+    const undone = this.assembly.abandon();
+    if (undone.length > 0 || this.assembly.open.count > 0) this.#isWhole = false;
     this.#onClosed();
-    this.#shared.held.dropped(this.assembly.abandon());
+    this.#shared.held.dropped(undone);
   }
 
   /** Looks at time-outs; called often. */
@@ -103,7 +148,7 @@ export class PartitionWorker implements PartitionHandler {
   async #fragmentsOf(record: LogRecord): Promise<readonly Fragment[]> {
     const { source, metrics, log } = this.#shared;
     try {
-      const fragments = readFragments(record, this.partition, this.#shared, this.#stamps);
+      const fragments = readFragments(record, this.partition, this.#shared, this.#stamps, this.#catalogue);
       metrics.records.inc({ source, result: fragments ? 'assembled' : 'repeated' });
       return fragments ?? [];
     } catch (error) {
@@ -204,7 +249,9 @@ export class PartitionWorker implements PartitionHandler {
       await this.#pass;
       this.#throwFailure();
       this.#register(this.assembly.drain(clock.monotonicMs()));
-      while (this.assembly.hasWork) await assemblePass(this.assembly, this.#ports);
+      while (this.assembly.hasWork || this.#catalogue.pendingCount > 0) {
+        await assemblePass(this.assembly, this.#ports);
+      }
       await this.#commit(this.assembly.commitOffset, true);
     } catch (error) {
       logger.warn(

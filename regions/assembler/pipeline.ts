@@ -10,6 +10,7 @@ import type { SamplingPolicy } from '../../global/sampling/sampling-policy.js';
 import { encodeBlock } from '../segments/block-codec.js';
 import { formatBlockId } from '../segments/block-id.js';
 import type { EncodedBlock } from '../segments/segment.js';
+import type { PartitionCatalogue } from './catalogue-window.js';
 import type { HeldSegments } from './held-segments.js';
 import type { AssemblerMetrics } from './metrics.js';
 import type { ClosedTrace } from './open-traces.js';
@@ -29,7 +30,9 @@ export interface PipelinePorts {
   readonly policy: SamplingPolicy;
   readonly held: HeldSegments;
   readonly nextBlockNumber: () => number;
-  readonly takeCatalogue: () => readonly CatalogueEntry[];
+  readonly catalogue: PartitionCatalogue;
+  /** Entries that one pass publishes. */
+  readonly catalogueEntriesMax: number;
   readonly clock: Clock;
   readonly crash: ReachCrashPoint;
   readonly metrics: AssemblerMetrics;
@@ -44,12 +47,16 @@ export interface PipelinePorts {
  * publishing first showed 3,562 records without data.)
  */
 export async function assemblePass(assembly: PartitionAssembly, ports: PipelinePorts): Promise<void> {
-  const work = assembly.beginPass(ports.clock.monotonicMs());
+  // In one turn with the watermark: neither it nor the commit may pass a span whose operation the feed does not tell of.
+  const catalogue = ports.catalogue.take(ports.catalogueEntriesMax);
+  const isAllTold = ports.catalogue.pendingCount === 0;
+  const work = assembly.beginPass(ports.clock.monotonicMs(), isAllTold);
   const kept = decide(work.blocks, ports);
   const appended = await appendBlocks(kept, ports);
-  await publishMetadata(work, appended, ports);
+  await publishMetadata(work, appended, catalogue, ports);
+  ports.catalogue.published();
   assembly.finishPass();
-  await ports.commit(assembly.commitOffset);
+  if (isAllTold) await ports.commit(assembly.commitOffset);
 }
 
 interface AppendedBlock {
@@ -106,12 +113,16 @@ function blockEntry(block: EncodedBlock): LogEntry {
 }
 
 /** The blocks' metadata, the announcements, new operations, and last, in the last record, the watermark that they establish. */
-async function publishMetadata(work: PassWork, blocks: readonly AppendedBlock[], ports: PipelinePorts): Promise<void> {
+async function publishMetadata(
+  work: PassWork,
+  blocks: readonly AppendedBlock[],
+  catalogue: readonly CatalogueEntry[],
+  ports: PipelinePorts,
+): Promise<void> {
   const { source, partition, partitionCount, metadataPartition, log, metrics } = ports;
   const traces = work.announcements.concat(
     blocks.flatMap(({ id, segments }) => segments.map(({ metadata }) => ({ ...metadata, blocks: [id] }))),
   );
-  const catalogue = ports.takeCatalogue();
   const { watermarkUnixNano } = work;
   if (traces.length === 0 && catalogue.length === 0 && watermarkUnixNano === null) return;
   const watermark =

@@ -3,6 +3,7 @@ import { splitByTrace } from '../../global/otlp/split.js';
 import { asBuffer } from '../../global/runtime/bytes.js';
 import { readSpansRecordInfo } from '../log/spans-record.js';
 import { summarize } from '../segments/summarize.js';
+import type { PartitionCatalogue } from './catalogue-window.js';
 import type { Fragment } from './open-traces.js';
 import type { AssemblerShared } from './shared.js';
 import type { StampWindow } from './stamp-window.js';
@@ -14,11 +15,12 @@ import type { StampWindow } from './stamp-window.js';
 export function readFragments(
   record: LogRecord,
   partition: number,
-  shared: Pick<AssemblerShared, 'source' | 'names' | 'catalogue' | 'clock'>,
+  shared: Pick<AssemblerShared, 'source' | 'names' | 'clock'>,
   stamps: StampWindow,
+  catalogue: PartitionCatalogue,
 ): Fragment[] | null {
   const { stamp, receivedMs } = readSpansRecordInfo(record, partition);
-  const { source: region, names, catalogue, clock } = shared;
+  const { source: region, names, clock } = shared;
   const nowMs = clock.nowMs();
   const fragments = splitByTrace(asBuffer(record.value)).map(({ traceId, bytes, spanCount }) => {
     const payload = inOwnMemory(bytes);

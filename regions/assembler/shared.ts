@@ -10,6 +10,7 @@ import type { CatalogueWindow } from './catalogue-window.js';
 import type { HeldSegments } from './held-segments.js';
 import type { AssemblerMetrics } from './metrics.js';
 import type { AssemblerLimits } from './options.js';
+import type { Takeover } from './takeover.js';
 
 /** What all partitions of one assembler share. */
 export interface AssemblerShared {
@@ -25,7 +26,9 @@ export interface AssemblerShared {
   readonly held: HeldSegments;
   readonly catalogue: CatalogueWindow;
   readonly names: NameTable;
-  readonly nextBlockNumber: () => number;
+  /** Numbers for the blocks of one ownership; no other ownership of any partition gives them. */
+  readonly newBlockNumbers: () => () => number;
+  readonly takeover: Takeover;
   /** Aborted when the assembler stops: nothing waits for room any more. */
   readonly stopping: AbortSignal;
   /** Closes the oldest traces of any partition while there are too many. */

@@ -5,11 +5,12 @@ import { MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js
 import { compareSearchPositions, type SpanQuery } from '../../global/model/query.js';
 import { matchSegment } from '../segments/match.js';
 import { summarize } from '../segments/summarize.js';
-import { CatalogueWindow } from './catalogue-window.js';
+import { CatalogueWindow, type PartitionCatalogue } from './catalogue-window.js';
 import { LinkedOrder, type Links, noLinks } from './linked-order.js';
 import { NewestFirst } from './newest-first.js';
 import { splitFeedRecord } from './pipeline.js';
 import { mayMatch } from './prefilter.js';
+import { ReadProgress } from './read-progress.js';
 import { StampWindow } from './stamp-window.js';
 import { HOME } from './testing/rig.js';
 import { testSpanId, testTraceId, tracesDataOf } from './testing/spans.js';
@@ -39,34 +40,99 @@ describe('stamp window', () => {
 describe('catalogue window', () => {
   const limits = { refreshMs: 1_000, operationsPerServiceMax: 2, operationsMax: 3 };
 
+  /** One pass: what it takes is published. */
+  function pass(catalogue: PartitionCatalogue, max = 10) {
+    const entries = catalogue.take(max);
+    catalogue.published();
+    return entries;
+  }
+
   test('gives each operation and kind once per refresh time', () => {
-    const window = new CatalogueWindow(limits);
-    for (const nowMs of [0, 999, 1_000, 1_500]) window.see('a', 'x', 1, nowMs);
-    window.see('a', 'x', 2, 0);
-    expect(window.take(10).map((entry) => [entry.kind, entry.lastSeenMs])).toEqual([
+    const catalogue = new CatalogueWindow(limits).partition(0);
+    const given = [0, 999, 1_000, 1_500].flatMap((nowMs) => {
+      catalogue.see('a', 'x', 1, nowMs);
+      return pass(catalogue);
+    });
+    catalogue.see('a', 'x', 2, 0);
+    given.push(...pass(catalogue));
+    expect(given.map((entry) => [entry.kind, entry.lastSeenMs])).toEqual([
       [1, 0],
       [1, 1_000],
       [2, 0],
     ]);
-    expect(window.take(10)).toEqual([]);
+    expect(pass(catalogue)).toEqual([]);
   });
 
   test('holds its limits, per service and in all, and counts what lies beyond', () => {
     const window = new CatalogueWindow(limits);
-    for (const operation of ['x', 'y', 'z']) window.see('a', operation, 0, 0);
+    const catalogue = window.partition(0);
+    for (const operation of ['x', 'y', 'z']) catalogue.see('a', operation, 0, 0);
     expect(window.dropped).toBe(1);
-    for (const service of ['b', 'c']) window.see(service, 'x', 0, 0);
+    for (const service of ['b', 'c']) catalogue.see(service, 'x', 0, 0);
     expect(window.dropped).toBe(2);
-    expect(window.take(2)).toHaveLength(2);
-    expect(window.take(2)).toHaveLength(1);
+    expect(catalogue.take(2)).toHaveLength(2);
+    expect(catalogue.pendingCount).toBe(1);
+    expect(catalogue.take(2)).toHaveLength(1);
+    expect(catalogue.pendingCount).toBe(0);
   });
 
   test('a kind that is none counts as unspecified', () => {
+    const catalogue = new CatalogueWindow(limits).partition(0);
+    catalogue.see('a', 'x', 4_000_000_000, 0);
+    catalogue.see('a', 'x', 6, 0);
+    catalogue.see('a', 'x', 5, 0);
+    expect(catalogue.take(10).map((entry) => entry.kind)).toEqual([0, 5]);
+  });
+
+  test('each feed is told by itself; two partitions with one feed tell it once when it is published', () => {
     const window = new CatalogueWindow(limits);
-    window.see('a', 'x', 4_000_000_000, 0);
-    window.see('a', 'x', 6, 0);
-    window.see('a', 'x', 5, 0);
-    expect(window.take(10).map((entry) => entry.kind)).toEqual([0, 5]);
+    const [first, sameFeed, otherFeed] = [window.partition(0), window.partition(0), window.partition(1)];
+    first.see('a', 'x', 0, 0);
+    // The first has not published it yet: this one's watermark may not rest on that.
+    sameFeed.see('a', 'x', 0, 0);
+    expect(pass(first)).toHaveLength(1);
+    expect(pass(sameFeed)).toHaveLength(1);
+    sameFeed.see('a', 'x', 0, 1);
+    expect(sameFeed.pendingCount).toBe(0);
+    otherFeed.see('a', 'x', 0, 1);
+    expect(pass(otherFeed)).toHaveLength(1);
+  });
+
+  test('what a pass took and never published is given again by the next owner of the partition', () => {
+    const window = new CatalogueWindow(limits);
+    const lost = window.partition(0);
+    lost.see('a', 'x', 0, 0);
+    expect(lost.take(10)).toHaveLength(1);
+    // While it is on its way it is not taken a second time.
+    lost.see('a', 'x', 0, 1);
+    expect(lost.pendingCount).toBe(0);
+    const next = window.partition(0);
+    next.see('a', 'x', 0, 2);
+    expect(pass(next)).toHaveLength(1);
+  });
+});
+
+describe('read progress', () => {
+  test('is known once the end was reached, as of the time before it was asked for', () => {
+    const progress = new ReadProgress();
+    expect(progress.readUpToMs(5)).toBeNull();
+    progress.sample(100, 7, 5);
+    expect(progress.readUpToMs(6)).toBeNull();
+    expect(progress.readUpToMs(7)).toBe(100);
+    progress.sample(300, 7, 7);
+    expect(progress.readUpToMs(7)).toBe(300);
+  });
+
+  test('an end that is waited for is not replaced, and what was known stays known', () => {
+    const progress = new ReadProgress();
+    progress.sample(100, 5, 5);
+    progress.sample(200, 8, 5);
+    progress.sample(300, 50, 6);
+    expect(progress.readUpToMs(7)).toBe(100);
+    expect(progress.readUpToMs(8)).toBe(200);
+    progress.sample(400, 60, 8);
+    expect(progress.readUpToMs(59)).toBe(200);
+    expect(progress.readUpToMs(60)).toBe(400);
   });
 });
 

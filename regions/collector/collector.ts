@@ -2,6 +2,7 @@ import type { RegionId } from '../../global/model/ids.js';
 import { createRedactor } from '../../global/otlp/redact.js';
 import type { ListenAddress } from '../../global/runtime/channel-security.js';
 import type { Clock } from '../../global/runtime/clock.js';
+import { worstState } from '../../global/runtime/health.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { HealthCheck, PartHealth, Service } from '../../global/runtime/service.js';
 import { Admission } from './admission.js';
@@ -22,10 +23,14 @@ import { OtlpGrpcListener } from './otlp-grpc.js';
 import type { Pipeline } from './pipeline.js';
 import type { SpansRoute } from './protocol.js';
 import { spansHttpHandler } from './spans-http.js';
+import { noSpoolCrash } from './spool/spool-crash-points.js';
+import { spoolHealth } from './spool/spool-health.js';
+import { SPOOL_LIMITS } from './spool/spool-limits.js';
+import { SpoolingAppender } from './spool/spooling-appender.js';
 
 /**
- * Takes spans of every protocol, checks them, and acknowledges what is durable in the region's log. Stateless: any number of them can
- * stand side by side. `stop` takes no new connection, finishes the requests in flight within `drainMs`, and then resolves.
+ * Takes spans of every protocol, checks them, and acknowledges what is durable in the region's log, or while that is away in the spool
+ * (`spoolDir`) on its way there. Without a spool it is stateless: any number of them can stand side by side, each with a spool of its own. `stop` takes no new connection, finishes the requests in flight within `drainMs`, and then resolves.
  */
 export interface Collector extends Service {
   /** Where it listens, with the ports that were taken; throws `unavailable` before `start`. */
@@ -39,6 +44,7 @@ export function createCollector(options: CollectorOptions): Collector {
 }
 
 class ListeningCollector implements Collector {
+  readonly #spool: SpoolingAppender | null;
   readonly #gatherer: Gatherer;
   readonly #appendHealth: AppendHealth;
   readonly #clock: Clock;
@@ -62,8 +68,9 @@ class ListeningCollector implements Collector {
     const pool = new BufferPool(limits.pooledBytesMax);
     const metrics = new CollectorMetrics(options.registry, admission);
     this.#appendHealth = new AppendHealth(clock);
+    this.#spool = spoolOf(options, limits);
     this.#gatherer = new Gatherer({
-      log: options.log,
+      log: this.#spool ?? options.log,
       clock,
       crash: options.crash,
       pool,
@@ -141,8 +148,10 @@ class ListeningCollector implements Collector {
     };
   }
 
-  /** Rejects with `configuration` where an address cannot be bound; then nothing listens. */
+  /** Rejects with `configuration` where an address cannot be bound, or the spool not be used; then nothing listens. */
   async start(): Promise<void> {
+    // First: what an earlier process left is before what comes now.
+    await this.#spool?.open();
     const listeners = this.#listeners();
     const results = await Promise.allSettled(listeners.map((listener) => listener.start()));
     const failed = results.find((result) => result.status === 'rejected');
@@ -168,6 +177,7 @@ class ListeningCollector implements Collector {
     const leftMs = Math.max(0, deadlineMs - this.#clock.monotonicMs());
     await Promise.race([this.#gatherer.close(), this.#clock.sleep(leftMs, drained.signal)]);
     drained.abort();
+    await this.#spool?.close(Math.max(0, deadlineMs - this.#clock.monotonicMs()));
   }
 
   health(): HealthCheck {
@@ -175,7 +185,12 @@ class ListeningCollector implements Collector {
   }
 
   #health(): PartHealth {
-    if (this.#state.name === 'listening') return this.#appendHealth.health();
+    if (this.#state.name === 'listening') {
+      const appends = this.#appendHealth.health();
+      const spool = this.#spool && spoolHealth(this.#spool.report());
+      if (!spool) return appends;
+      return { ...spool, state: worstState([spool, appends]) };
+    }
     const detail = this.#state.name === 'new' ? 'not started' : 'draining or stopped';
     return { part: 'collector', state: 'down', detail, sinceMs: this.#state.sinceMs };
   }
@@ -183,6 +198,20 @@ class ListeningCollector implements Collector {
   #listeners(): Service[] {
     return [this.#grpc, ...Object.values(this.#http)];
   }
+}
+
+function spoolOf(options: CollectorOptions, limits: CollectorLimits): SpoolingAppender | null {
+  const { spoolDir, log, clock, logger, registry } = options;
+  if (spoolDir === undefined || limits.spoolBytesMax === 0) return null;
+  return new SpoolingAppender({
+    log,
+    folder: spoolDir,
+    limits: { ...SPOOL_LIMITS, bytesMax: limits.spoolBytesMax, hangMs: limits.spoolHangMs },
+    clock,
+    logger,
+    registry,
+    reach: noSpoolCrash,
+  });
 }
 
 function withoutUndefined<T extends object>(options: T): T {

@@ -1,10 +1,11 @@
-import type { LogAppender, LogEntry } from '../../global/log/span-log.js';
+import type { LogEntry } from '../../global/log/span-log.js';
 import { TOPICS } from '../../global/log/topics.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import type { ReachCrashPoint } from '../../global/runtime/crash-points.js';
 import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { spansRecordHeaders } from '../log/spans-record.js';
 import type { BufferPool } from './buffer-pool.js';
+import type { DurableAppender } from './spool/durable-appender.js';
 
 /** The spans of one request that belong to one partition: `TracesData`. */
 export interface PartitionPiece {
@@ -14,7 +15,7 @@ export interface PartitionPiece {
 }
 
 export interface GathererOptions {
-  readonly log: LogAppender;
+  readonly log: DurableAppender;
   readonly clock: Clock;
   readonly crash: ReachCrashPoint;
   readonly pool: BufferPool;
@@ -155,9 +156,9 @@ export class Gatherer {
       headers: spansRecordHeaders({ stamp: { instance, sequence }, receivedMs: gathering.openedMs, collectorId }),
     };
     crash('collector.before-append');
-    await log.append(TOPICS.spans, partition, [entry]);
+    const { isStillRead } = await log.append(TOPICS.spans, partition, [entry]);
     // Only here: after a rejection the log may still be reading.
-    joined?.release();
+    if (!isStillRead) joined?.release();
     crash('collector.after-append');
     observer.appended(partition, gathering.bytes, gathering.pieces.length);
   }

@@ -8,6 +8,7 @@ import type { Clock } from '../../global/runtime/clock.js';
 import type { ReachCrashPoint } from '../../global/runtime/crash-points.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import type { Logger } from '../../global/runtime/logger.js';
+import { SPOOL_BYTES_MIN, SPOOL_LIMITS } from './spool/spool-limits.js';
 
 /** Limits and times of a collector; every one can be left to its default. */
 export const COLLECTOR_DEFAULTS = {
@@ -34,6 +35,10 @@ export const COLLECTOR_DEFAULTS = {
   /** What a client is told to wait before it sends again. */
   retryAfterMs: 1000,
   drainMs: 10_000,
+  /** Bytes on disk of the spool before the log (In6); 0 for none. */
+  spoolBytesMax: SPOOL_LIMITS.bytesMax,
+  /** An append that has no answer for as long goes to the spool. */
+  spoolHangMs: SPOOL_LIMITS.hangMs,
   /** Origins of pages whose browsers may send spans; `*` for all. */
   corsOrigins: [] as readonly string[],
 } as const;
@@ -48,6 +53,8 @@ export interface CollectorOptions extends Partial<CollectorLimits> {
   /** Names this collector in every record it appends. */
   readonly collectorId: string;
   readonly log: LogAppender;
+  /** Folder of the spool, of this collector alone and on a disk that outlives the process. Absent: no spool. */
+  readonly spoolDir?: string;
   /** Partitions of `spans`. */
   readonly partitionCount: number;
   readonly listen: CollectorAddresses;
@@ -76,6 +83,8 @@ export function checkLimits(limits: CollectorLimits): void {
       ? 'inFlightBytesMax must hold one request of requestInflatedBytesMax, or such a request would be told to retry for ever'
       : limits.recordBytesMax < limits.gatherBytesMax
         ? 'recordBytesMax must be at least gatherBytesMax'
-        : null;
+        : limits.spoolBytesMax !== 0 && limits.spoolBytesMax < SPOOL_BYTES_MIN
+          ? `spoolBytesMax must be 0 (no spool) or at least ${SPOOL_BYTES_MIN}`
+          : null;
   if (broken) throw new MeridianError('configuration', `collector limits: ${broken}`, 'never');
 }

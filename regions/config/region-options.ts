@@ -13,6 +13,7 @@ import {
 import { ASSEMBLER_DEFAULTS } from '../assembler/options.js';
 import { COLLECTOR_DEFAULTS } from '../collector/options.js';
 import { ENGINE_OPTIONS } from './engine-options.js';
+import { TIER_OPTIONS } from './tier-options.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -26,6 +27,11 @@ export const REGION_OPTIONS = {
   }),
   dataDir: text({ help: 'folder of the embedded log, store and index' }),
   ...ENGINE_OPTIONS,
+  ...TIER_OPTIONS,
+  peers: list({
+    help: 'region API addresses of the processes of this same region, host:port, or dns:name:port for all addresses of a name; may contain its own',
+    default: [],
+  }),
   host: text({ help: 'address to listen on', default: '127.0.0.1' }),
   otlpGrpcPort: port('OTLP over gRPC', 4317),
   otlpHttpPort: port('OTLP over HTTP, and native spans', 4318),
@@ -57,6 +63,23 @@ export const REGION_OPTIONS = {
   }),
   redactSecretFile: optionalText({
     help: 'file with the key of the mask, the same in every region so that masked values can be joined; default: a fixed key, for trying out only',
+  }),
+  spoolDir: optionalText({
+    help: 'folder of the spool, of this collector alone, on a disk that outlives the process; default: spool below dataDir',
+  }),
+  spoolBytesMax: integer({
+    help: 'bytes on disk that spans may take while the log does not take them; 0: no spool',
+    unit: 'bytes',
+    default: COLLECTOR_DEFAULTS.spoolBytesMax,
+    min: 0,
+    max: 1024 ** 4,
+  }),
+  spoolHangMs: integer({
+    help: 'an append to the log that has no answer for so long goes to the spool',
+    unit: 'ms',
+    default: COLLECTOR_DEFAULTS.spoolHangMs,
+    min: 50,
+    max: 60_000,
   }),
   corsOrigins: list({
     help: "origins whose browsers may send OTLP; '*' for any",
@@ -108,6 +131,14 @@ export const REGION_OPTIONS = {
     help: 'how long traces are kept',
     unit: 'ms',
     default: 30 * DAY_MS,
+    min: HOUR_MS,
+    max: 3650 * DAY_MS,
+  }),
+  indexFold: flag({ help: 'fold old days of the index (indexFoldAfterMs)', default: true }),
+  indexFoldAfterMs: integer({
+    help: 'after this the index keeps of a day only which region may have a trace',
+    unit: 'ms',
+    default: 2 * DAY_MS,
     min: HOUR_MS,
     max: 3650 * DAY_MS,
   }),

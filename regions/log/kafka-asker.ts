@@ -33,8 +33,13 @@ export class KafkaAsker {
   ) {}
 
   /** `topics` are those whose leaders the question needs. Rejects with what `fromKafka` makes of the last failure. */
-  async ask<T>(attempt: string, topics: readonly string[], question: (cluster: WireCluster) => Promise<T>): Promise<T> {
-    const deadlineMs = this.clock.monotonicMs() + this.limits.askBudgetMs;
+  async ask<T>(
+    attempt: string,
+    topics: readonly string[],
+    question: (cluster: WireCluster) => Promise<T>,
+    budgetMs = this.limits.askBudgetMs,
+  ): Promise<T> {
+    const deadlineMs = this.clock.monotonicMs() + budgetMs;
     for (let waitMs = this.limits.retryMs; ; waitMs = Math.min(2 * waitMs, this.limits.retryMaxMs)) {
       try {
         await this.#connect();

@@ -37,6 +37,16 @@ export function isMembershipLost(error: unknown): boolean {
   return ['UNKNOWN_MEMBER_ID', 'ILLEGAL_GENERATION', 'FENCED_INSTANCE_ID'].includes(kafkaErrorType(error));
 }
 
+/** The broker's count of what this producer sent to a partition is not ours. */
+export function isProducerForgotten(error: unknown): boolean {
+  return [
+    'OUT_OF_ORDER_SEQUENCE_NUMBER',
+    'DUPLICATE_SEQUENCE_NUMBER',
+    'UNKNOWN_PRODUCER_ID',
+    'INVALID_PRODUCER_EPOCH',
+  ].includes(kafkaErrorType(error));
+}
+
 /** The member is still one, but the group wants all of them to join again. */
 export function isRebalance(error: unknown): boolean {
   return kafkaErrorType(error) === 'REBALANCE_IN_PROGRESS';

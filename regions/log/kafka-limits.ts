@@ -20,6 +20,8 @@ export interface KafkaLimits {
   readonly appendBudgetMs: number;
   /** The same for every other question to the cluster: offsets, commits, reads, topics. */
   readonly askBudgetMs: number;
+  /** How often an append is sent to a leader that does not know the topic, as one may that has just become leader. */
+  readonly unknownTopicAttemptsMax: number;
   /** What a consumer holds of one partition beyond the batch that is being handled, bytes, plus at most one fetch. */
   readonly bufferedBytesMax: number;
   /** What one fetch answers for one partition and in all, bytes as sent; but at least one batch. */
@@ -51,6 +53,7 @@ export const KAFKA_LIMITS: KafkaLimits = {
   requestBytesMax: 16 * MIB,
   appendBudgetMs: 10_000,
   askBudgetMs: 10_000,
+  unknownTopicAttemptsMax: 5,
   bufferedBytesMax: 4 * MIB,
   fetchPartitionBytesMax: MIB,
   fetchBytesMax: 16 * MIB,
@@ -77,7 +80,7 @@ const BATCH_OVERHEAD_BYTES = 128 * 1024;
 
 /**
  * The configuration of a topic. `LogAppendTime` makes `appendedMs` the broker's clock, so that it does not step back when several
- * collectors append; whoever produces with Kafka's own clients cannot change that.
+ * collectors append; whoever produces with Kafka's own clients cannot change that. Mirrored topics keep the source's.
  */
 export function topicConfig(
   spec: TopicSpec,
@@ -89,6 +92,6 @@ export function topicConfig(
     'retention.ms': String(spec.retentionMs),
     'min.insync.replicas': String(settings.minInsyncReplicas),
     'max.message.bytes': String(Math.ceil(limits.entryBytesMax * 1.01) + BATCH_OVERHEAD_BYTES),
-    'message.timestamp.type': 'LogAppendTime',
+    'message.timestamp.type': spec.mirrored ? 'CreateTime' : 'LogAppendTime',
   };
 }

@@ -1,11 +1,11 @@
-import kafkajs, { type Producer } from 'kafkajs';
 import type { LogEntry } from '../../global/log/span-log.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import { headersBytes } from './headers-codec.js';
 import { fromKafka } from './kafka-errors.js';
 import type { KafkaLimits } from './kafka-limits.js';
-import { toMessage } from './kafka-records.js';
+import { encodeRecords } from './kafka-record-batch.js';
+import type { KafkaSender, Shipment } from './kafka-sender.js';
 import { checkPartition, type KafkaTopics } from './kafka-topics.js';
 
 interface QueuedAppend {
@@ -45,11 +45,10 @@ interface Portion {
 
 export interface ProducerObserver {
   appended(topic: string, records: number, bytes: number): void;
-  request(ms: number, bytes: number, records: number): void;
 }
 
 export interface KafkaProducerOptions {
-  readonly producer: Producer;
+  readonly sender: Pick<KafkaSender, 'send'>;
   readonly topics: KafkaTopics;
   readonly limits: KafkaLimits;
   readonly clock: Clock;
@@ -58,10 +57,12 @@ export interface KafkaProducerOptions {
   readonly observer: ProducerObserver;
 }
 
+/** Encoded, lz4 included, before the event loop gets a turn. About a millisecond. */
+const ENCODED_BYTES_PER_TURN = 1024 * 1024;
+
 /**
- * Appends with `acks=all`. What waits for a partition while its last request is under way goes with the next, one request for all partitions
- * that have something. Without Kafka's idempotence: kafkajs gives a sequence number of a request that failed to the next one, and a broker
- * that had taken the first would drop the second as a repetition. A repetition after a failure may therefore be in the log twice.
+ * Queues appends per partition. What waits for a partition while its last request is under way goes with the next, one request for all
+ * partitions that have something.
  */
 export class KafkaProducer {
   readonly #lanes = new Map<string, Lane>();
@@ -123,95 +124,70 @@ export class KafkaProducer {
     });
   }
 
+  /** Each lane is free as soon as its own portion has settled. */
   #start(request: readonly Portion[]): void {
     for (const { lane } of request) lane.busy = true;
-    const running = this.#send(request).finally(() => {
-      this.#running.delete(running);
-      for (const { lane } of request) {
-        lane.busy = false;
-        if (lane.queue.length === 0) this.#lanes.delete(`${lane.topic}/${lane.partition}`);
-      }
-      this.#schedule();
-    });
+    const running = this.#send(request).finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
 
   async #send(request: readonly Portion[]): Promise<void> {
-    const known = await Promise.all(request.map((portion) => this.#isKnown(portion)));
-    const sendable = request.filter((_, index) => known[index]);
-    const byCompression = [true, false].map((packed) =>
-      sendable.filter(({ lane }) => this.options.uncompressed.has(lane.topic) !== packed),
-    );
-    await Promise.all(byCompression.filter((of) => of.length > 0).map((portions) => this.#sendTogether(portions)));
+    const shipments: Shipment[] = [];
+    let turnBytes = 0;
+    for (const portion of request) {
+      if (!(await this.#isKnown(portion))) continue;
+      // lz4 works on this thread, which costs less than the thread pool; but others want a turn after a while.
+      if (turnBytes > ENCODED_BYTES_PER_TURN) {
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        turnBytes = 0;
+      }
+      turnBytes += portion.bytes;
+      shipments.push(this.#shipmentOf(portion));
+    }
+    if (shipments.length > 0) await this.options.sender.send(shipments);
   }
 
-  async #isKnown({ lane, pieces }: Portion): Promise<boolean> {
+  async #isKnown(portion: Portion): Promise<boolean> {
+    const { topic, partition } = portion.lane;
     try {
-      checkPartition(lane.topic, lane.partition, await this.options.topics.partitions(lane.topic));
+      const { topics } = this.options;
+      checkPartition(topic, partition, topics.known(topic) ?? (await topics.partitions(topic)));
       return true;
     } catch (error) {
-      const failure = fromKafka(`appending to ${lane.topic}/${lane.partition}`, error);
-      for (const { append } of pieces) this.#fail(lane, append, failure);
+      this.#failPieces(portion, fromKafka(`appending to ${topic}/${partition}`, error));
+      this.#free(portion.lane);
       return false;
     }
   }
 
-  /** Repeats a request that may succeed later until the budget is over; the lanes stay busy, so nothing overtakes it. */
-  async #sendTogether(portions: readonly Portion[]): Promise<void> {
-    const { clock, limits } = this.options;
-    const budget = new AbortController();
-    const deadlineMs = clock.monotonicMs() + limits.appendBudgetMs;
-    // A broker that hangs may answer much later: whoever waits is told in time.
-    const tooLate = clock.sleep(limits.appendBudgetMs, budget.signal).then(() => {
-      if (budget.signal.aborted) return;
-      this.#failAll(portions, new Error(`not acknowledged within ${limits.appendBudgetMs} ms`));
-    });
-    try {
-      for (let waitMs = limits.retryMs; ; waitMs = Math.min(2 * waitMs, limits.retryMaxMs)) {
-        try {
-          return await this.#request(portions);
-        } catch (error) {
-          const { code } = fromKafka('appending', error);
-          if (code === 'unavailable' && clock.monotonicMs() + waitMs < deadlineMs) {
-            await clock.sleep(waitMs);
-            continue;
-          }
-          if (code === 'unavailable' || portions.length === 1) return this.#failAll(portions, error);
-          // One partition's fault is not to be the others'.
-          await Promise.all(portions.map((portion) => this.#sendTogether([portion])));
-          return;
-        }
-      }
-    } finally {
-      budget.abort();
-      await tooLate;
-    }
+  #shipmentOf(portion: Portion): Shipment {
+    const { clock, uncompressed } = this.options;
+    const { topic, partition } = portion.lane;
+    const entries = portion.pieces.flatMap(({ append, from, to }) => append.entries.slice(from, to));
+    return {
+      topic,
+      partition,
+      records: encodeRecords(entries, !uncompressed.has(topic), Math.floor(clock.nowMs())),
+      acknowledged: (baseOffset) => {
+        this.#acknowledge(portion, baseOffset);
+        this.#free(portion.lane);
+      },
+      failed: (error) => {
+        this.#failPieces(portion, error);
+        this.#free(portion.lane);
+      },
+      late: (error) => this.#failPieces(portion, error),
+    };
   }
 
-  async #request(portions: readonly Portion[]): Promise<void> {
-    const { producer, clock, observer, uncompressed } = this.options;
-    const startMs = clock.monotonicMs();
-    const results = await producer.sendBatch({
-      acks: -1,
-      compression: uncompressed.has(portions[0]!.lane.topic)
-        ? kafkajs.CompressionTypes.None
-        : kafkajs.CompressionTypes.LZ4,
-      topicMessages: portions.map(({ lane, pieces }) => ({
-        topic: lane.topic,
-        messages: pieces.flatMap(({ append, from, to }) =>
-          append.entries.slice(from, to).map((entry) => toMessage(entry, lane.partition)),
-        ),
-      })),
-    });
-    const offsets = new Map(results.map((r) => [`${r.topicName}/${r.partition}`, Number(r.baseOffset)]));
-    const bytes = portions.reduce((sum, portion) => sum + portion.bytes, 0);
-    const records = portions.reduce((sum, portion) => sum + recordsOf(portion), 0);
-    observer.request(clock.monotonicMs() - startMs, bytes, records);
-    for (const portion of portions) this.#acknowledge(portion, offsets);
+  #free(lane: Lane): void {
+    lane.busy = false;
+    if (lane.queue.length === 0) this.#lanes.delete(`${lane.topic}/${lane.partition}`);
+    else this.#schedule();
   }
 
-  #acknowledge({ lane, pieces, bytes }: Portion, offsets: ReadonlyMap<string, number>): void {
-    let offset = offsets.get(`${lane.topic}/${lane.partition}`) ?? -1;
+  #acknowledge({ lane, pieces, bytes }: Portion, baseOffset: number): void {
+    let offset = baseOffset;
     let records = 0;
     for (const { append, from, to } of pieces) {
       if (from === 0) append.firstOffset = offset;
@@ -223,11 +199,8 @@ export class KafkaProducer {
     this.options.observer.appended(lane.topic, records, bytes);
   }
 
-  #failAll(portions: readonly Portion[], error: unknown): void {
-    for (const { lane, pieces } of portions) {
-      const failure = fromKafka(`appending to ${lane.topic}/${lane.partition}`, error);
-      for (const { append } of pieces) this.#fail(lane, append, failure);
-    }
+  #failPieces({ lane, pieces }: Portion, failure: MeridianError): void {
+    for (const { append } of pieces) this.#fail(lane, append, failure);
   }
 
   /** What is left of an append in the queue goes with it, its order would have a hole. */
@@ -243,10 +216,6 @@ export class KafkaProducer {
     this.#queuedBytes -= append.bytes;
     how();
   }
-}
-
-function recordsOf({ pieces }: Portion): number {
-  return pieces.reduce((sum, { from, to }) => sum + to - from, 0);
 }
 
 /** Takes from each lane what fits into a request, and puts lanes together as long as they fit. */

@@ -1,19 +1,7 @@
-import type { IHeaders, Message } from 'kafkajs';
-import type { LogEntry, LogHeaders, LogRecord } from '../../global/log/span-log.js';
+import type { LogHeaders, LogRecord } from '../../global/log/span-log.js';
 import type { WireMessage } from './kafka-wire.js';
 
 const EMPTY = Buffer.alloc(0);
-
-/** Without copying. */
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-export function toMessage({ key, value, headers }: LogEntry, partition: number): Message {
-  const kafkaHeaders: IHeaders = {};
-  for (const [name, bytes] of Object.entries(headers)) kafkaHeaders[name] = bufferOf(bytes);
-  return { key: key && bufferOf(key), value: bufferOf(value), headers: kafkaHeaders, partition };
-}
 
 /** Of a header that is there several times, which only other producers write, the last counts. A tombstone is an empty value. */
 export function toRecord(message: WireMessage): LogRecord {

@@ -13,6 +13,7 @@ import { KAFKA_LIMITS, type KafkaLimits, type KafkaTopicSettings } from './kafka
 import { committedOf, commitWithoutMembers, endsOf, offsetAtTime, startsOf } from './kafka-offsets.js';
 import { KafkaProducer } from './kafka-producer.js';
 import { readRecords } from './kafka-read.js';
+import { KafkaSender } from './kafka-sender.js';
 import { KafkaTopics } from './kafka-topics.js';
 import { wireCluster } from './kafka-wire.js';
 import { LogMetrics } from './log-metrics.js';
@@ -50,10 +51,11 @@ function definedOf(options: KafkaSpanLogOptions): Partial<KafkaLimits> {
 
 class KafkaSpanLog implements SpanLog {
   readonly #admin;
-  readonly #rawProducer;
   readonly #producer: KafkaProducer;
   readonly #topics: KafkaTopics;
   readonly #asker: KafkaAsker;
+  /** With connections of its own, so that no question holds up an append. */
+  readonly #appendAsker: KafkaAsker;
   readonly #consumers = new Set<KafkaConsumer>();
   readonly #metrics: LogMetrics;
   #closed: Promise<void> | null = null;
@@ -71,33 +73,33 @@ class KafkaSpanLog implements SpanLog {
       queuedBytes: () => this.#producer.queuedBytes,
     });
     this.#admin = kafka.admin({ retry: retryWithin(limits, limits.askBudgetMs) });
-    this.#rawProducer = kafka.producer({
-      allowAutoTopicCreation: false,
-      // Every message names its partition: the collector and the assembler compute it (Lo2).
-      createPartitioner:
-        () =>
-        ({ message }) =>
-          message.partition ?? 0,
-    });
     const { replicationFactor = 1, minInsyncReplicas = 1 } = options;
-    this.#topics = new KafkaTopics(this.#admin, { replicationFactor, minInsyncReplicas }, limits);
+    this.#topics = new KafkaTopics(this.#admin, { replicationFactor, minInsyncReplicas }, limits, clock);
     this.#asker = this.#newAsker();
+    this.#appendAsker = this.#newAsker();
     this.#producer = new KafkaProducer({
-      producer: this.#rawProducer,
+      sender: new KafkaSender({
+        asker: this.#appendAsker,
+        limits,
+        clock,
+        answered: (ms, bytes, records) => this.#metrics.round(ms, bytes, records),
+      }),
       topics: this.#topics,
       limits,
       clock,
       uncompressed: new Set(options.uncompressedTopics ?? [TOPICS.segments]),
       observer: {
         appended: (topic, records, bytes) => this.#metrics.appended(topic, records, bytes),
-        request: (ms, bytes, records) => this.#metrics.round(ms, bytes, records),
       },
     });
   }
 
   async connect(): Promise<void> {
     // The first question is asked until a broker answers; connecting tries no more than twice.
-    await this.#asker.ask('connecting', [], () => Promise.all([this.#admin.connect(), this.#rawProducer.connect()]));
+    await Promise.all([
+      this.#asker.ask('connecting', [], () => this.#admin.connect()),
+      this.#appendAsker.ask('connecting', [], async () => {}),
+    ]);
   }
 
   async append(topic: string, partition: number, entries: readonly LogEntry[]): Promise<{ firstOffset: number }> {
@@ -176,7 +178,7 @@ class KafkaSpanLog implements SpanLog {
     this.#handlersClosed = true;
     await this.#producer.drained();
     this.#metrics.remove();
-    await Promise.all([this.#rawProducer.disconnect(), this.#admin.disconnect(), this.#asker.close()]);
+    await Promise.all([this.#appendAsker.close(), this.#admin.disconnect(), this.#asker.close()]);
   }
 
   #newAsker(): KafkaAsker {

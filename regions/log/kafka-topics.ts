@@ -1,5 +1,6 @@
 import kafkajs, { type Admin } from 'kafkajs';
 import type { TopicSpec } from '../../global/log/span-log.js';
+import type { Clock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import { fromKafka } from './kafka-errors.js';
 import { type KafkaLimits, type KafkaTopicSettings, topicConfig } from './kafka-limits.js';
@@ -8,12 +9,15 @@ import { isTopicName } from './log-limits.js';
 /** The topics of a cluster: how many partitions each has, and whether they are as they are to be. */
 export class KafkaTopics {
   readonly #partitions = new Map<string, number>();
+  /** Those of which every partition has been seen with a leader. */
+  readonly #led = new Set<string>();
   #loading: Promise<void> | null = null;
 
   constructor(
     private readonly admin: Admin,
     private readonly settings: KafkaTopicSettings,
     private readonly limits: KafkaLimits,
+    private readonly clock: Clock,
   ) {}
 
   /** Null where nobody has asked for the topic yet. */
@@ -36,7 +40,7 @@ export class KafkaTopics {
 
   /**
    * Makes what is missing. Where a topic exists, compares it: `configuration` naming every topic and setting that differs. Other members of the
-   * fleet may make the same topics at the same time.
+   * fleet may make the same topics at the same time; mirrored ones that MirrorMaker was faster with are given our settings.
    */
   async ensure(specs: readonly TopicSpec[]): Promise<void> {
     for (const spec of specs) checkSpec(spec);
@@ -44,8 +48,9 @@ export class KafkaTopics {
     const missing = specs.filter(({ name }) => !this.#partitions.has(name));
     if (missing.length > 0) {
       await this.#create(missing);
-      await this.#load();
+      await this.#untilSeen(missing);
     }
+    await this.#adopt(specs.filter(({ mirrored }) => mirrored));
     const problems = [...this.#partitionProblems(specs), ...(await this.#configProblems(specs))];
     if (problems.length > 0) {
       throw new MeridianError('configuration', `topics are not as they are to be: ${problems.join('; ')}`, 'never');
@@ -64,16 +69,37 @@ export class KafkaTopics {
     }));
     try {
       // One after the other, so that one that somebody else has just made does not hide what is wrong with the rest.
-      for (const topic of topics) await this.admin.createTopics({ topics: [topic], waitForLeaders: true });
+      for (const topic of topics) await this.admin.createTopics({ topics: [topic], waitForLeaders: false });
     } catch (error) {
       throw fromKafka(`making topics ${specs.map((s) => s.name).join(', ')}${reasonsOf(error)}`, error);
+    }
+  }
+
+  /** A topic that was made is not known to the brokers at once, nor are its leaders; until then they say that there is no such topic. */
+  async #untilSeen(specs: readonly TopicSpec[]): Promise<void> {
+    const names = () => specs.map(({ name }) => name).filter((name) => !this.#led.has(name));
+    const seen = await this.#until(async () => {
+      await this.#load();
+      return names().length === 0;
+    });
+    if (seen) return;
+    throw new MeridianError('unavailable', `topics ${names().join(', ')} were made, but have no leaders yet`, 'later');
+  }
+
+  /** Asks again and again; false where it did not become true within the budget. */
+  async #until(holds: () => Promise<boolean>): Promise<boolean> {
+    const deadlineMs = this.clock.monotonicMs() + this.limits.askBudgetMs;
+    for (;;) {
+      if (await holds()) return true;
+      if (this.clock.monotonicMs() >= deadlineMs) return false;
+      await this.clock.sleep(this.limits.retryMs);
     }
   }
 
   #partitionProblems(specs: readonly TopicSpec[]): string[] {
     return specs.flatMap(({ name, partitions }) => {
       const count = this.#partitions.get(name);
-      if (count === undefined) return [`${name} was made, but cannot be seen yet`];
+      if (count === undefined) return [];
       return count === partitions ? [] : [`${name} has ${count} partitions, not ${partitions}`];
     });
   }
@@ -98,6 +124,31 @@ export class KafkaTopics {
     }
   }
 
+  /** Gives mirrored topics that MirrorMaker made, with the settings of the source, those that they are to have here. */
+  async #adopt(specs: readonly TopicSpec[]): Promise<void> {
+    for (const spec of specs) {
+      const isRight = async () => (await this.#configProblems([spec])).length === 0;
+      if (await isRight()) continue;
+      const configEntries = Object.entries(topicConfig(spec, this.settings, this.limits));
+      try {
+        await this.admin.alterConfigs({
+          validateOnly: false,
+          resources: [
+            {
+              type: kafkajs.ConfigResourceTypes.TOPIC,
+              name: spec.name,
+              configEntries: configEntries.map(([name, value]) => ({ name, value })),
+            },
+          ],
+        });
+      } catch (error) {
+        throw fromKafka(`giving mirrored topic ${spec.name} its settings`, error);
+      }
+      // The brokers hear of it a moment later.
+      await this.#until(isRight);
+    }
+  }
+
   #load(): Promise<void> {
     this.#loading ??= this.#fetch().finally(() => {
       this.#loading = null;
@@ -108,7 +159,10 @@ export class KafkaTopics {
   async #fetch(): Promise<void> {
     try {
       const { topics } = await this.admin.fetchTopicMetadata();
-      for (const { name, partitions } of topics) this.#partitions.set(name, partitions.length);
+      for (const { name, partitions } of topics) {
+        this.#partitions.set(name, partitions.length);
+        if (partitions.every(({ leader }) => leader >= 0)) this.#led.add(name);
+      }
     } catch (error) {
       throw fromKafka('asking for the topics of the cluster', error);
     }

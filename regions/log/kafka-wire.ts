@@ -1,3 +1,5 @@
+import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
 import type { Kafka } from 'kafkajs';
 import { invariant } from '../../global/runtime/errors.js';
 
@@ -5,7 +7,8 @@ import { invariant } from '../../global/runtime/errors.js';
  * The part of kafkajs 2.2.4 below its consumer: a cluster that keeps metadata and connections, and brokers that take one request of Kafka's
  * protocol each. kafkajs does not publish it, and its version is pinned. It is used where its consumer cannot keep the promises
  * of `LogConsumers`: that one joins a group anew before its owner could let go of the old partitions (so two members would own one), cannot
- * read without a group, and sets offsets only by joining the group.
+ * read without a group, and sets offsets only by joining the group; and where its producer copies what it sends five times, and gives the
+ * sequence numbers of a failed request to the next one.
  */
 export interface WireCluster {
   connect(): Promise<void>;
@@ -47,8 +50,45 @@ export interface WireMessage {
   readonly isControlRecord: boolean;
 }
 
+/** One connection: what kafkajs's own `send` does with it, so that a request can be sent without being copied. */
+export interface WireConnection {
+  readonly host: string;
+  readonly port: number;
+  readonly clientId: string;
+  readonly socket: Socket;
+  isConnected(): boolean;
+  /** False also where a session of SASL is about to end. */
+  isAuthenticated(): boolean;
+  authenticate(): Promise<void>;
+  nextCorrelationId(): number;
+  readonly requestQueue: {
+    /** `sendRequest` is called when the request is due; the entry settles with the answer without its correlation id. */
+    push(request: {
+      readonly entry: {
+        readonly apiKey: number;
+        readonly apiName: string;
+        readonly apiVersion: number;
+        readonly correlationId: number;
+        resolve(answer: { readonly payload: Buffer }): void;
+        reject(error: Error): void;
+      };
+      readonly expectResponse: true;
+      readonly requestTimeout: null;
+      sendRequest(): void;
+    }): void;
+    maybeThrottle(ms: number): void;
+  };
+}
+
 export interface WireBroker {
   readonly nodeId: string | null;
+  /** By API key; null before it is connected. */
+  readonly versions: Readonly<Record<number, { readonly minVersion: number; readonly maxVersion: number }>> | null;
+  readonly connectionPool: { getConnection(): Promise<WireConnection> };
+  initProducerId(request: {
+    readonly transactionalId: null;
+    readonly transactionTimeout: number;
+  }): Promise<{ producerId: string; producerEpoch: number }>;
   joinGroup(
     request: WireGroup & {
       readonly sessionTimeout: number;
@@ -106,3 +146,8 @@ export function wireCluster(kafka: Kafka): WireCluster {
 }
 
 const METADATA_AGE_MAX_MS = 60_000;
+
+/** What Kafka's protocol calls an error that a broker answered with: `type` is its name. */
+export const errorOfCode: (code: number) => Error = createRequire(import.meta.url)(
+  'kafkajs/src/protocol/error',
+).createErrorFromCode;

@@ -2,9 +2,9 @@ import { unixNanoToMs } from '../../global/model/time.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import type { Requests } from './elasticsearch-client.js';
 import type { ElasticsearchIndices } from './elasticsearch-indices.js';
-import { LIST_BLOCKS, PointInTime } from './elasticsearch-lister.js';
+import { type BlockPlace, LIST_BLOCKS, PointInTime } from './elasticsearch-lister.js';
 import type { SchemaNames } from './elasticsearch-schema.js';
-import type { BlockList, ListedBlock, ListPlace } from './elasticsearch-search.js';
+import type { BlockList, ListPlace } from './elasticsearch-search.js';
 
 /** What an index holds. */
 export interface IndexContent {
@@ -69,7 +69,8 @@ export async function expireBlocks(
   return removed + (await deleteBlocks(requests, indices, names, thinned, beforeMs));
 }
 
-async function contents(requests: Requests, names: SchemaNames): Promise<IndexContent[]> {
+/** What each index that has blocks holds. */
+export async function contents(requests: Requests, names: SchemaNames): Promise<IndexContent[]> {
   const { aggregations } = await requests.request<Contents>({
     what: `see what the indices of ${names.read} hold`,
     method: 'POST',
@@ -97,6 +98,7 @@ async function deleteBlocks(
   beforeMs: number,
 ): Promise<number> {
   if (from.length === 0) return 0;
+  await indices.allowDeletes(from);
   const pit = new PointInTime(requests, names.read, 'list old blocks', null);
   const filter = [{ terms: { _index: from } }, { range: { newest: { lt: beforeMs } } }];
   let deleted = 0;
@@ -114,7 +116,8 @@ async function deleteBlocks(
   return deleted;
 }
 
-async function deleteListed(requests: Requests, blocks: readonly ListedBlock[]): Promise<number> {
+/** Deletes these; resolves with how many were there. Rejects with `unavailable` where one could not be deleted. */
+export async function deleteListed(requests: Requests, blocks: readonly BlockPlace[]): Promise<number> {
   const what = `delete ${blocks.length} old blocks`;
   const { items = [] } = await requests.request<{
     items?: readonly { readonly delete: { readonly status: number } }[];

@@ -115,6 +115,53 @@ export class ElasticsearchIndices {
     return result.new_index;
   }
 
+  /** Warm indices take no writes, and deletes are writes. */
+  async allowDeletes(indices: readonly string[]): Promise<void> {
+    if (indices.length > 0) await this.#set(indices, { 'index.blocks.write': null });
+  }
+
+  /** Settings of indices, of those that are (still) there. */
+  async #set(indices: readonly string[], settings: Readonly<Record<string, unknown>>): Promise<void> {
+    await this.#client.request({
+      what: `set ${Object.keys(settings).join(', ')} of ${indices.join(', ')}`,
+      method: 'PUT',
+      path: `/${indices.join(',')}/_settings`,
+      query: { ignore_unavailable: true },
+      body: settings,
+    });
+  }
+
+  /** Which indices take no writes: those that are warm. */
+  async warm(): Promise<readonly string[]> {
+    const found = await this.#client.request<
+      Readonly<Record<string, { settings: { 'index.blocks.write'?: unknown } }>>
+    >({
+      what: `read which indices of ${this.#names.read} are warm`,
+      method: 'GET',
+      path: `/${this.#names.read}/_settings/index.blocks.write`,
+      query: { flat_settings: true },
+    });
+    return Object.entries(found)
+      .filter(([, { settings }]) => String(settings['index.blocks.write']) === 'true')
+      .map(([name]) => name);
+  }
+
+  /**
+   * Makes an index that takes no more writes cheap to keep: one Lucene segment a shard (which can take minutes; deleted blocks leave the disk), other
+   * replicas where they are given, and no writes from then on.
+   */
+  async makeWarm(index: string, replicas: number | undefined): Promise<void> {
+    const other = replicas === undefined ? {} : { 'index.number_of_replicas': replicas };
+    await this.#set([index], { 'index.blocks.write': true, ...other });
+    await this.#client.request({
+      what: `merge index ${index} into one`,
+      method: 'POST',
+      path: `/${index}/_forcemerge`,
+      query: { max_num_segments: 1, wait_for_completion: false },
+    });
+    this.#logger.info({ index }, 'segment store: an index is warm');
+  }
+
   async remove(index: string): Promise<void> {
     await this.#client.request({ what: `remove index ${index}`, method: 'DELETE', path: `/${index}` });
     this.#known = null;

@@ -222,6 +222,39 @@ export async function loadBlocks(
   return found;
 }
 
+/** The frames of documents, base64, in order; null where a document is not (any more) in its place. */
+export async function fetchFrames(
+  requests: Requests,
+  places: readonly BlockPlace[],
+  what: string,
+): Promise<(string | null)[]> {
+  const frames: (string | null)[] = [];
+  for (let i = 0; i < places.length; i += FETCH_DOCUMENTS_MAX) {
+    const wanted = places.slice(i, i + FETCH_DOCUMENTS_MAX).map(({ id, index }) => ({ _id: id, _index: index }));
+    const { docs } = await requests.request<FetchedDocuments>({
+      what,
+      method: 'POST',
+      path: '/_mget',
+      body: { docs: wanted },
+    });
+    for (const { _id, _source, error } of docs) frames.push(frameOf(_id, _source, error, what));
+  }
+  return frames;
+}
+
+function frameOf(
+  id: string,
+  source: { readonly frame: string } | undefined,
+  error: { readonly type: string; readonly reason?: string } | undefined,
+  what: string,
+): string | null {
+  if (error && !MISSING.has(error.type)) {
+    const message = `${what}: block ${id}: ${error.type}: ${error.reason ?? ''}`;
+    throw new MeridianError('unavailable', message, 'later');
+  }
+  return source?.frame ?? null;
+}
+
 async function inflate(id: BlockId, frame: string): Promise<Block> {
   const block = await decodeBlock(readEncodedBlock(Buffer.from(frame, 'base64')));
   if (block.id === id) return block;
@@ -232,7 +265,7 @@ async function inflate(id: BlockId, frame: string): Promise<Block> {
 class FetchBatch {
   readonly #requests: Requests;
   readonly #what: string;
-  readonly #wanted: { _id: string; _index: string }[] = [];
+  readonly #wanted: BlockPlace[] = [];
   readonly #frames: Promise<Map<string, string>>;
   send!: () => void;
 
@@ -246,26 +279,14 @@ class FetchBatch {
   }
 
   async frame(id: BlockId, indices: readonly string[]): Promise<string | null> {
-    for (const index of indices) this.#wanted.push({ _id: id, _index: index });
+    for (const index of indices) this.#wanted.push({ id, index });
     return (await this.#frames).get(id) ?? null;
   }
 
   async #fetch(): Promise<Map<string, string>> {
     const frames = new Map<string, string>();
-    for (let i = 0; i < this.#wanted.length; i += FETCH_DOCUMENTS_MAX) {
-      const { docs } = await this.#requests.request<FetchedDocuments>({
-        what: this.#what,
-        method: 'POST',
-        path: '/_mget',
-        body: { docs: this.#wanted.slice(i, i + FETCH_DOCUMENTS_MAX) },
-      });
-      for (const { _id, _source, error } of docs) {
-        if (error && !MISSING.has(error.type)) {
-          const message = `${this.#what}: block ${_id}: ${error.type}: ${error.reason ?? ''}`;
-          throw new MeridianError('unavailable', message, 'later');
-        }
-        if (_source) frames.set(_id, _source.frame);
-      }
+    for (const [i, frame] of (await fetchFrames(this.#requests, this.#wanted, this.#what)).entries()) {
+      if (frame !== null) frames.set(this.#wanted[i]!.id, frame);
     }
     return frames;
   }

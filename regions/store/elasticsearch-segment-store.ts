@@ -9,6 +9,8 @@ import { decodeBlock, readEncodedBlock } from '../segments/block-codec.js';
 import type { Block, EncodedBlock, Segment } from '../segments/segment.js';
 import { BlockCache } from './block-cache.js';
 import { checkSearch } from './check-search.js';
+import type { AgedBlocks } from './cold-aged-blocks.js';
+import { AgedDocuments } from './elasticsearch-aged.js';
 import { BulkWriter } from './elasticsearch-bulk.js';
 import { type ClientOptions, ElasticsearchClient } from './elasticsearch-client.js';
 import { type BlockDocument, blockDocument } from './elasticsearch-document.js';
@@ -21,8 +23,11 @@ import { type SchemaNames, schemaNames } from './elasticsearch-schema.js';
 import { type BlockList, type ListedBlock, type ListPlace, walkBlocks } from './elasticsearch-search.js';
 import { bulkSender } from './elasticsearch-send.js';
 import { SharedRefresh } from './elasticsearch-shared-refresh.js';
+import { createElasticsearchSnapshots, type SnapshotPlace } from './elasticsearch-snapshots.js';
+import { warmIndices } from './elasticsearch-warm.js';
 import type { SearchWork } from './search-walk.js';
 import type { SearchPage, SegmentStore } from './segment-store.js';
+import type { SnapshotEngine } from './snapshot-record.js';
 import { StoreMetrics } from './store-metrics.js';
 
 export interface ElasticsearchSegmentStoreOptions extends ClientOptions {
@@ -52,6 +57,8 @@ export interface ElasticsearchSegmentStoreOptions extends ClientOptions {
   readonly bulkBlocksMax?: number;
   /** Reading requests on their way at once, at most. Default 16. */
   readonly readsMax?: number;
+  /** Replicas of a warm index. Default: as many as before. */
+  readonly warmReplicas?: number;
   /** How long a write goes on against 429 before it rejects. Default 20 s. */
   readonly writeBudgetMs?: number;
 }
@@ -85,6 +92,12 @@ const INFLATING_MAX = 4;
 export interface ElasticsearchSegmentStore extends SegmentStore {
   /** Begins a new index if the present one has reached a limit; resolves with its name, or null. */
   rollOver(): Promise<string | null>;
+  /** The oldest documents, for the cold tier to take over. */
+  readonly aged: AgedBlocks;
+  /** Merges indices whose newest block is older and stops writes to them, as `elasticsearch-warm.ts` says; resolves with how many became warm. */
+  warm(beforeUnixNano: bigint): Promise<number>;
+  /** Elasticsearch's own snapshots of this store; see `elasticsearch-snapshots.ts`. */
+  snapshots(where: SnapshotPlace): SnapshotEngine;
 }
 
 /**
@@ -121,6 +134,7 @@ export async function openElasticsearchSegmentStore(
 type CompleteOptions = ElasticsearchSegmentStoreOptions & Record<keyof typeof ELASTICSEARCH_STORE_DEFAULTS, number>;
 
 class Store implements ElasticsearchSegmentStore {
+  readonly aged: AgedBlocks;
   readonly #options: CompleteOptions;
   readonly #client: ElasticsearchClient;
   readonly #names: SchemaNames;
@@ -152,6 +166,7 @@ class Store implements ElasticsearchSegmentStore {
     // Every wait hangs on it.
     setMaxListeners(0, this.#closing.signal);
     this.#reads = new PatientReads(client, clock, this.#options.readsMax, this.#closing.signal);
+    this.aged = new AgedDocuments(this.#reads, indices, names);
     this.#refresh = new SharedRefresh(() => indices.refresh());
     this.#bulk = new BulkWriter({
       send: bulkSender(client, names, () => indices.ensure()),
@@ -226,6 +241,20 @@ class Store implements ElasticsearchSegmentStore {
       this.#options.logger.info({ blocks: count }, 'segment store: expired');
     }
     return count;
+  }
+
+  warm(beforeUnixNano: bigint): Promise<number> {
+    this.#open('warm');
+    return warmIndices(this.#reads, this.#indices, this.#names, beforeUnixNano, this.#options.warmReplicas);
+  }
+
+  snapshots(where: SnapshotPlace): SnapshotEngine {
+    const restored = () => {
+      this.#cache.clear();
+      return this.#indices.ensure();
+    };
+    const { clock } = this.#options;
+    return createElasticsearchSnapshots({ ...where, requests: this.#client, names: this.#names, clock, restored });
   }
 
   rollOver(): Promise<string | null> {

@@ -21,11 +21,19 @@ export interface SegmentStoreReader {
    * All segments of the trace that `source` made, in no particular order; none: an empty list. `hints` names blocks that are known to
    * hold some: a store may use them to be faster, and finds segments outside them all the same unless `hints.complete`.
    */
-  get(
-    source: RegionId,
-    traceId: TraceId,
-    hints?: { blocks: readonly BlockId[]; complete: boolean },
-  ): Promise<readonly Segment[]>;
+  get(source: RegionId, traceId: TraceId, hints?: ReadHints): Promise<readonly Segment[]>;
+}
+
+export interface ReadHints {
+  /** Blocks that are known to hold some of the trace. */
+  readonly blocks: readonly BlockId[];
+  /** Nothing of the trace is anywhere else. */
+  readonly complete: boolean;
+  /**
+   * Proof, not a guess, that no span of the trace starts before this, e.g. because its root is known. A store with a cold part need not look for
+   * it in what is older (less an allowance for clocks); without it everything is asked.
+   */
+  readonly startUnixNanoMin?: bigint;
 }
 
 export interface SegmentStoreSearch {

@@ -8,6 +8,8 @@ import type { Logger } from '../../global/runtime/logger.js';
 import type { EncodedBlock, Segment } from '../segments/segment.js';
 import { BlockCache } from './block-cache.js';
 import { checkSearch } from './check-search.js';
+import type { AgedBlocks } from './cold-aged-blocks.js';
+import { AgedPacks } from './cold-aged-packs.js';
 import { PackReader } from './pack-reader.js';
 import { packConditions, type SearchWork, walkPacks } from './search-walk.js';
 import type { SearchPage, SegmentStore } from './segment-store.js';
@@ -37,6 +39,8 @@ const GET_ATTEMPTS = 8;
 export interface SqliteSegmentStore extends SegmentStore {
   /** Packs what small blocks are due, and resolves when none is. */
   compact(): Promise<void>;
+  /** The oldest packs, for the cold tier to take over. */
+  readonly aged: AgedBlocks;
 }
 
 /**
@@ -48,8 +52,8 @@ export async function openSqliteSegmentStore(options: SqliteSegmentStoreOptions)
   await worker.start();
   try {
     const cache = new BlockCache(options.cacheBytesMax ?? DEFAULT_BYTES);
-    const reader = new PackReader(openForReading(options.folder), cache);
-    return new Store(options, worker, reader, cache);
+    const db = openForReading(options.folder);
+    return new Store(options, worker, new PackReader(db, cache), cache, new AgedPacks(db, worker));
   } catch (error) {
     await worker.close();
     throw error;
@@ -57,6 +61,7 @@ export async function openSqliteSegmentStore(options: SqliteSegmentStoreOptions)
 }
 
 class Store implements SqliteSegmentStore {
+  readonly aged: AgedBlocks;
   readonly #options: SqliteSegmentStoreOptions;
   readonly #worker: StoreWorkerClient;
   readonly #reader: PackReader;
@@ -65,8 +70,15 @@ class Store implements SqliteSegmentStore {
   #pendingBytes = 0;
   #closed = false;
 
-  constructor(options: SqliteSegmentStoreOptions, worker: StoreWorkerClient, reader: PackReader, cache: BlockCache) {
+  constructor(
+    options: SqliteSegmentStoreOptions,
+    worker: StoreWorkerClient,
+    reader: PackReader,
+    cache: BlockCache,
+    aged: AgedBlocks,
+  ) {
     this.#options = options;
+    this.aged = aged;
     this.#worker = worker;
     this.#reader = reader;
     this.#metrics = new StoreMetrics(options.registry, cache);

@@ -81,6 +81,22 @@ export class StoreEngine {
     }
   }
 
+  /** Removes these packs; resolves with how many were there. */
+  async remove(packs: readonly number[]): Promise<number> {
+    try {
+      let removed = 0;
+      for (let i = 0; i < packs.length; i += EXPIRE_PACKS_PER_TRANSACTION) {
+        removed += this.#tables.remove(packs.slice(i, i + EXPIRE_PACKS_PER_TRANSACTION));
+        // Writes that wait go first.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      if (removed > 0) this.#tables.sweep();
+      return removed;
+    } catch (error) {
+      throw unavailable('remove packs of the segment store', error);
+    }
+  }
+
   /** Packs every group that is due. Resolves when none is; used by tests and by `close`. */
   async compact(): Promise<void> {
     while (!this.#closed) {

@@ -92,6 +92,13 @@ export class StoreTables {
     );
   }
 
+  /** Removes these packs; how many were there. */
+  remove(packs: readonly number[]): number {
+    return this.#transaction(() =>
+      packs.reduce((sum, pack) => sum + Number(this.#statements.deletePack.run(pack).changes), 0),
+    );
+  }
+
   /** Forgets names of blocks and keys of traces whose packs are gone; how many blocks. */
   sweep(): number {
     return this.#transaction(() => {

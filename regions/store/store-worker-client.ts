@@ -38,6 +38,10 @@ export class StoreWorkerClient {
     return (await this.#call({ call: 'expire', beforeUnixNano })) as number;
   }
 
+  async remove(packs: readonly number[]): Promise<number> {
+    return (await this.#call({ call: 'remove', packs })) as number;
+  }
+
   async compact(): Promise<void> {
     await this.#call({ call: 'compact' });
   }

@@ -10,6 +10,7 @@ export interface WorkerSettings {
 export type WorkerCall =
   | { readonly call: 'write'; readonly blocks: readonly Uint8Array[] }
   | { readonly call: 'expire'; readonly beforeUnixNano: bigint }
+  | { readonly call: 'remove'; readonly packs: readonly number[] }
   | { readonly call: 'compact' }
   | { readonly call: 'counts' }
   | { readonly call: 'close' };

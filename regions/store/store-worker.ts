@@ -34,6 +34,8 @@ async function run(engine: StoreEngine, call: WorkerCall): Promise<number | Engi
       return null;
     case 'expire':
       return engine.expire(call.beforeUnixNano);
+    case 'remove':
+      return engine.remove(call.packs);
     case 'compact':
       await engine.compact();
       return null;

@@ -7,7 +7,7 @@ import { makeKnownTrace } from '../cli/known-trace.js';
 import type { Endpoints } from '../fleet/endpoints.js';
 import { ManagedProcess } from '../fleet/managed-process.js';
 import { freePorts } from '../fleet/ports.js';
-import { BENCH_REGIONS, sendOtlp, timeUntil, withFleet } from './bench-fleet.js';
+import { askedOn, BENCH_REGIONS, type BenchEngines, nameOn, sendOtlp, timeUntil, withFleet } from './bench-fleet.js';
 import { type BenchResult, type BenchRow, quantileOf, runRounds } from './bench-result.js';
 import { startDelayProxy } from './delay-proxy.js';
 import { makeBatch } from './sample-spans.js';
@@ -18,8 +18,10 @@ const ONE_WAY_MS = 40;
 const LARGE_SPANS = 10_000;
 
 /** Reading traces by id over the router's HTTP API, once they are stored and the other regions can be skipped. */
-export function benchReads(): Promise<BenchResult> {
+export function benchReads(engines: BenchEngines): Promise<BenchResult> {
+  const asked = (embedded: number, local: number) => askedOn(engines, { embedded, local });
   return withFleet(
+    engines,
     async (endpoints, dataDir) => {
       const [east, west] = BENCH_REGIONS as string[] as [string, string];
       const near = endpoints.routers[east]!.http;
@@ -27,20 +29,25 @@ export function benchReads(): Promise<BenchResult> {
       const two = await Promise.all(Array.from({ length: 20 }, () => knownTrace(endpoints, [east, west])));
       for (const trace of [...one, ...two]) await timeUntil(() => isSettled(near, trace.traceId, trace.regions));
       const rows: BenchRow[] = [
-        await byId(near, one, `trace by id, one region, p95 of ${READS}`, 10),
-        await byId(near, two, `trace by id, two regions, no link delay, p95 of ${READS}`, 15),
+        await byId(near, one, `trace by id, one region, p95 of ${READS}`, asked(10, 50)),
+        await byId(near, two, `trace by id, two regions, no link delay, p95 of ${READS}`, asked(15, 60)),
       ];
       const far = await delayedRouter(endpoints, dataDir, east);
       try {
         for (const trace of two) await timeUntil(() => isSettled(far.http, trace.traceId, trace.regions));
         rows.push(
-          await byId(far.http, two, `trace by id, two regions, 80 ms round trip to the other, p95 of ${READS}`, 100),
+          await byId(
+            far.http,
+            two,
+            `trace by id, two regions, 80 ms round trip to the other, p95 of ${READS}`,
+            asked(100, 200),
+          ),
         );
       } finally {
         await far.close();
       }
       rows.push(...(await largeTrace(endpoints, east)));
-      return { name: 'reads', requirements: ['Ro1', 'Ro8'], rows };
+      return { name: nameOn(engines, 'reads'), requirements: ['Ro1', 'Ro8'], rows };
     },
     { assemblerSettleMs: 200 },
   );

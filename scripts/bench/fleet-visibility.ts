@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { makeKnownTrace } from '../cli/known-trace.js';
 import type { Endpoints } from '../fleet/endpoints.js';
-import { BENCH_REGIONS, timeUntil, withFleet } from './bench-fleet.js';
+import { BENCH_REGIONS, type BenchEngines, nameOn, timeUntil, withFleet } from './bench-fleet.js';
 import { type BenchResult, quantileOf, type Spread, spreadOf } from './bench-result.js';
 
 const TRACES = 60;
 const ROUNDS = 3;
 
 /** From the acknowledgement of a span to where it can be seen, on a fleet of real processes without link delay. */
-export function benchVisibility(): Promise<BenchResult> {
-  return withFleet(async (endpoints) => {
+export function benchVisibility(engines: BenchEngines): Promise<BenchResult> {
+  return withFleet(engines, async (endpoints) => {
     const live: number[] = [];
     const index: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
@@ -19,7 +19,7 @@ export function benchVisibility(): Promise<BenchResult> {
     const row = (what: string, asked: number, measured: Spread) =>
       ({ what, asked: { relation: 'below', value: asked }, unit: 'ms', measured }) as const;
     return {
-      name: 'visibility',
+      name: nameOn(engines, 'visibility'),
       requirements: ['As3', 'Ix2'],
       rows: [
         row(`acknowledged to visible by id (live), p99 of ${TRACES}`, 1000, spreadOf(live)),

@@ -9,16 +9,20 @@ import { realClock } from '../../global/runtime/clock.js';
 import { noCrash } from '../../global/runtime/crash-points.js';
 import { createLogger } from '../../global/runtime/logger.js';
 import { createCollector } from '../../regions/collector/collector.js';
+import { openKafkaSpanLog } from '../../regions/log/kafka-span-log.js';
 import { openSqliteSpanLog } from '../../regions/log/sqlite-span-log.js';
 
 /**
- * The process that `ingest.ts` measures: a collector and the embedded log, nothing else. Speaks over the channel of `fork`: one reply for
+ * The process that `ingest.ts` and `kafka-ingest.ts` measure: a collector and its log, nothing else. Speaks over the channel of `fork`: one reply for
  * each request, in order. It ends when the channel closes.
  */
 export type IngestCollectorRequest =
-  | { readonly type: 'start'; readonly folder: string; readonly partitions: number }
+  | { readonly type: 'start'; readonly log: IngestLog; readonly partitions: number }
   | { readonly type: 'usage' }
   | { readonly type: 'stop' };
+
+/** The embedded log in that folder, or Kafka at that `host:port`. */
+export type IngestLog = { readonly folder: string } | { readonly broker: string };
 
 export interface IngestCollectorStart {
   readonly otlpGrpc: ListenAddress;
@@ -37,9 +41,13 @@ const HOUR_MS = 3_600_000;
 const registry = new Registry();
 let stop: () => Promise<void> = async () => {};
 
-async function start(folder: string, partitions: number): Promise<IngestCollectorReply> {
+async function start(where: IngestLog, partitions: number): Promise<IngestCollectorReply> {
   const logger = createLogger('bench-ingest', 'error');
-  const log = await openSqliteSpanLog({ folder, clock: realClock, logger, registry });
+  const common = { clock: realClock, logger, registry };
+  const log =
+    'folder' in where
+      ? await openSqliteSpanLog({ ...common, folder: where.folder })
+      : await openKafkaSpanLog({ ...common, brokers: [where.broker], clientId: 'bench' });
   await log.ensure([{ name: TOPICS.spans, partitions, retentionMs: HOUR_MS, compacted: false }]);
   const collector = createCollector({
     region: parseRegionId('bench-1')!,
@@ -70,7 +78,7 @@ async function start(folder: string, partitions: number): Promise<IngestCollecto
 }
 
 async function answer(request: IngestCollectorRequest): Promise<IngestCollectorReply> {
-  if (request.type === 'start') return start(request.folder, request.partitions);
+  if (request.type === 'start') return start(request.log, request.partitions);
   if (request.type === 'usage') {
     const { user, system } = process.cpuUsage();
     return { type: 'usage', cpuMicros: user + system, metrics: await registry.metrics() };

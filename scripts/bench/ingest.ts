@@ -1,25 +1,22 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compiledModule } from '../../global/runtime/package-root.js';
 import { COLLECTOR_NODE_FLAGS } from '../../regions/collector/node-flags.js';
 import { type BenchResult, type BenchRow, quantileOf, type Spread, spreadOf } from './bench-result.js';
-import type { IngestCollectorReply, IngestCollectorRequest, IngestCollectorStart } from './ingest-collector.js';
-import { type BatchSender, grpcSender, httpSender, sendClosedLoop, sendOpenLoop, type Target } from './ingest-load.js';
-import { makeBatch } from './sample-spans.js';
+import { forkIngestChild } from './ingest-child.js';
+import type { IngestCollectorStart } from './ingest-collector.js';
+import { type BatchSender, grpcSender, httpSender, sendOpenLoop, type Target } from './ingest-load.js';
+import {
+  INGEST_LOAD,
+  ingestBatches,
+  measureThroughput,
+  SPANS_PER_BATCH,
+  type ThroughputSettings,
+} from './ingest-throughput.js';
 
-const SPANS_PER_BATCH = 512;
-const BYTES_PER_SPAN = 430;
-const BATCHES = 32;
 const PARTITIONS = 8;
 
-export interface IngestBenchOptions {
-  readonly rounds: number;
-  readonly roundMs: number;
-  /** Before the throughput. */
-  readonly warmupMs: number;
+export interface IngestBenchOptions extends ThroughputSettings {
   /** Before the latencies: a collector runs for weeks, and until V8 has compiled it the CPU a span is twice as much and p99 two ms more. */
   readonly latencyWarmupMs: number;
   /** Requests in flight while the throughput is measured. */
@@ -43,14 +40,7 @@ const DEFAULTS: IngestBenchOptions = {
  */
 export async function benchIngest(options: Partial<IngestBenchOptions> = {}): Promise<BenchResult> {
   const settings = { ...DEFAULTS, ...options };
-  const batches = Array.from({ length: BATCHES }, (_, seed) =>
-    makeBatch({
-      spans: SPANS_PER_BATCH,
-      bytesPerSpan: BYTES_PER_SPAN,
-      seed,
-      startUnixNano: BigInt(Date.now()) * 1_000_000n,
-    }),
-  );
+  const batches = ingestBatches();
   const rows = [
     ...(await benchProtocol('OTLP/HTTP', (start) => start.otlpHttp, httpSender, 150_000, 4, batches, settings)),
     ...(await benchProtocol('OTLP/gRPC', (start) => start.otlpGrpc, grpcSender, 100_000, 6, batches, settings)),
@@ -68,12 +58,9 @@ async function benchProtocol(
   settings: IngestBenchOptions,
 ): Promise<BenchRow[]> {
   const folder = await mkdtemp(join(tmpdir(), 'meridian-bench-ingest-'));
-  const child = fork(compiledModule('scripts/bench/ingest-collector'), [], {
-    stdio: 'inherit',
-    execArgv: [...COLLECTOR_NODE_FLAGS],
-  });
+  const child = forkIngestChild();
   try {
-    const start = await ask(child, { type: 'start', folder, partitions: PARTITIONS }, 'started');
+    const start = await child.ask({ type: 'start', log: { folder }, partitions: PARTITIONS }, 'started');
     // Opened for each phase: the collector closes connections that send nothing for some seconds.
     const openAll = (count: number) => Promise.all(Array.from({ length: count }, () => open(targetOf(start))));
     const openLoop = async (spansPerSecond: number, durationMs = settings.roundMs) => {
@@ -99,23 +86,10 @@ async function benchProtocol(
     const atAsked = await latency(askedSpansPerSecond / 2);
 
     const closedLoop = await openAll(settings.senders);
-    await sendClosedLoop(closedLoop, batches, settings.warmupMs);
-    const perSecond: number[] = [];
-    const microsPerSpan: number[] = [];
-    for (let round = 0; round < settings.rounds; round++) {
-      const before = await ask(child, { type: 'usage' }, 'usage');
-      const startMs = performance.now();
-      const spans = (await sendClosedLoop(closedLoop, batches, settings.roundMs)) * SPANS_PER_BATCH;
-      const tookMs = performance.now() - startMs;
-      const after = await ask(child, { type: 'usage' }, 'usage');
-      perSecond.push((spans / tookMs) * 1000);
-      microsPerSpan.push((after.cpuMicros - before.cpuMicros) / spans);
-    }
+    const { spansPerSecond: throughput, microsPerSpan } = await measureThroughput(child, closedLoop, batches, settings);
     for (const sender of closedLoop) sender.close();
-    const throughput = spreadOf(perSecond);
     const atMeasured = await latency(throughput.median / 2);
-    await ask(child, { type: 'stop' }, 'stopped');
-    const load = `${SPANS_PER_BATCH}-span batches of ${BYTES_PER_SPAN} B a span`;
+    await child.ask({ type: 'stop' }, 'stopped');
     const row = (what: string, unit: string, measured: Spread, asked: BenchRow['asked'] = null): BenchRow => ({
       what: `${protocol} into the embedded log, acknowledged durable, ${what}`,
       unit,
@@ -124,11 +98,11 @@ async function benchProtocol(
     });
     const half = (spansPerSecond: number) => `at ${Math.round(spansPerSecond / 1000)}k spans/s, open loop`;
     return [
-      row(load, 'spans/s', throughput, { relation: 'at least', value: askedSpansPerSecond }),
+      row(INGEST_LOAD, 'spans/s', throughput, { relation: 'at least', value: askedSpansPerSecond }),
       row(
         `CPU (user + system) of the collector process, log included (node ${COLLECTOR_NODE_FLAGS.join(' ')})`,
         'µs/span',
-        spreadOf(microsPerSpan),
+        microsPerSpan,
         {
           relation: 'at most',
           value: askedMicrosPerSpan,
@@ -140,41 +114,7 @@ async function benchProtocol(
       row('acknowledgement p99 at half of the measured load, open loop', 'ms', atMeasured.p99),
     ];
   } finally {
-    if (child.connected) child.disconnect();
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGKILL');
-      await once(child, 'exit');
-    }
+    await child.end();
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-/** Sends a request to the collector's process and resolves with the reply of that type; rejects when the process ends. */
-function ask<T extends IngestCollectorReply['type']>(
-  child: ChildProcess,
-  request: IngestCollectorRequest,
-  type: T,
-): Promise<Extract<IngestCollectorReply, { type: T }>> {
-  return new Promise((resolve, reject) => {
-    const settle = (done: () => void) => {
-      child.off('message', message);
-      child.off('exit', ended);
-      done();
-    };
-    const ended = () => settle(() => reject(new Error('the collector process of the benchmark ended')));
-    const message = (reply: IngestCollectorReply) => {
-      if (isReply(reply, type)) settle(() => resolve(reply));
-      else settle(() => reject(new Error(`the collector process of the benchmark answered ${JSON.stringify(reply)}`)));
-    };
-    child.on('message', message);
-    child.on('exit', ended);
-    child.send(request);
-  });
-}
-
-function isReply<T extends IngestCollectorReply['type']>(
-  reply: IngestCollectorReply,
-  type: T,
-): reply is Extract<IngestCollectorReply, { type: T }> {
-  return reply.type === type;
 }

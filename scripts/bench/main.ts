@@ -2,21 +2,27 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { arch, cpus, platform, totalmem } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { messageOf } from '../../global/runtime/errors.js';
+import { enginesCache } from '../engines/maven-jars.js';
 import { type BenchResult, markdownTable } from './bench-result.js';
-import { BENCHMARKS } from './benchmarks.js';
+import { EMBEDDED_BENCHMARKS, engineBenchmarks } from './benchmarks.js';
 import { type BenchReport, mergeReport, reportMarkdown } from './report.js';
 
 /**
- * `npm run bench [-- NAME...] [--json FILE] [--markdown FILE]`: runs the benchmarks, all or the named ones, one after the other; prints
+ * `npm run bench [-- NAME...] [--engines embedded|local] [--json FILE] [--markdown FILE]`: runs the benchmarks, all or the named ones, one after the other; prints
  * each table and the machine, and joins the results into the JSON file (results of other benchmarks in it stay). Exits 1 where a
  * benchmark failed (a figure that was missed is told, not failed).
  */
-const USAGE = `npm run bench [-- NAME...] [--json FILE] [--markdown FILE]
-names: ${Object.keys(BENCHMARKS).join(', ')}`;
+const ENGINES = { embedded: EMBEDDED_BENCHMARKS, local: engineBenchmarks(enginesCache(process.env)) };
+const ALL = { ...ENGINES.embedded, ...ENGINES.local };
+const USAGE = `npm run bench [-- NAME...] [--engines embedded|local] [--json FILE] [--markdown FILE]
+embedded (default): ${Object.keys(ENGINES.embedded).join(', ')}
+local (needs Java 17, Maven and redis-server): ${Object.keys(ENGINES.local).join(', ')}
+A named benchmark runs whatever its engines are.`;
 
 const names: string[] = [];
 let jsonFile = 'dist/bench.json';
 let markdownFile: string | undefined;
+let chosen = ENGINES.embedded;
 const given = process.argv.slice(2);
 while (given.length) {
   const word = given.shift()!;
@@ -26,7 +32,11 @@ while (given.length) {
   }
   if (word === '--json') jsonFile = given.shift() ?? usage(`${word} needs a file`);
   else if (word === '--markdown') markdownFile = given.shift() ?? usage(`${word} needs a file`);
-  else if (word in BENCHMARKS) names.push(word);
+  else if (word === '--engines') {
+    const kind = given.shift();
+    if (kind !== 'embedded' && kind !== 'local') usage(`--engines: "${kind}" is neither embedded nor local`);
+    chosen = ENGINES[kind];
+  } else if (word in ALL) names.push(word);
   else usage(`unknown benchmark "${word}"`);
 }
 
@@ -40,10 +50,10 @@ const date = new Date().toISOString().slice(0, 10);
 console.log(`${date}  ${machine}\n`);
 
 const results: BenchResult[] = [];
-for (const name of names.length ? names : Object.keys(BENCHMARKS)) {
+for (const name of names.length ? names : Object.keys(chosen)) {
   console.log(`## ${name}`);
   try {
-    const result = await BENCHMARKS[name]!();
+    const result = await ALL[name]!();
     results.push(result);
     console.log(`(${result.requirements.join(', ')})\n\n${markdownTable(result)}\n`);
   } catch (error) {
@@ -51,7 +61,7 @@ for (const name of names.length ? names : Object.keys(BENCHMARKS)) {
     console.log(`FAILED: ${messageOf(error)}\n`);
   }
 }
-const order = Object.keys(BENCHMARKS);
+const order = Object.keys(ALL);
 const report = mergeReport(
   readReport(jsonFile),
   results.map((result) => ({ date, machine, result })),

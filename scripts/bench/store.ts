@@ -3,19 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Registry } from 'prom-client';
-import { type RegionId, type TraceId, traceIdAt } from '../../global/model/ids.js';
-import { type BlockId, MetadataFlag } from '../../global/model/metadata.js';
 import type { SpanQuery } from '../../global/model/query.js';
-import { forEachSpan } from '../../global/otlp/scan.js';
 import { realClock } from '../../global/runtime/clock.js';
 import { silentLogger } from '../../global/runtime/logger.js';
-import { encodeBlock } from '../../regions/segments/block-codec.js';
-import { formatBlockId } from '../../regions/segments/block-id.js';
-import type { EncodedBlock, Segment } from '../../regions/segments/segment.js';
-import { summarize } from '../../regions/segments/summarize.js';
+import type { EncodedBlock } from '../../regions/segments/segment.js';
 import { openSqliteSegmentStore, type SqliteSegmentStore } from '../../regions/store/sqlite-segment-store.js';
 import { type BenchResult, type BenchRow, quantileOf, spreadOf } from './bench-result.js';
-import { makeBatch, mulberry32, SAMPLE_START_UNIX_NANO } from './sample-spans.js';
+import { BLOCK_EVERY_NANOS, makeBlock, SAMPLE_SOURCE, type SampledTrace, SPANS_PER_BLOCK } from './sample-blocks.js';
+import { mulberry32, SAMPLE_START_UNIX_NANO } from './sample-spans.js';
 
 export interface StoreBenchOptions {
   /** Spans in the store while it is searched. Default 1,000,000. */
@@ -24,31 +19,18 @@ export interface StoreBenchOptions {
   readonly rounds?: number;
 }
 
-const SOURCE = 'us-east-1' as RegionId;
-const SPANS_PER_TRACE = 10;
-const TRACES_PER_BLOCK = 64;
-const SPANS_PER_BLOCK = SPANS_PER_TRACE * TRACES_PER_BLOCK;
 const BLOCKS_PER_WRITE = 8;
 /** Blocks made ahead, so that making them is not timed. */
 const BLOCKS_PER_CHUNK = 32 * BLOCKS_PER_WRITE;
 const QUESTIONS_PER_ROUND = 60;
-/** A busy region: a block is closed each 20 ms. */
-const BLOCK_EVERY_NANOS = 20_000_000n;
 const UNLIMITED = new AbortController().signal;
-
-interface Sample {
-  readonly traceId: TraceId;
-  readonly block: BlockId;
-  /** An attribute value that one span of the store has. */
-  readonly requestId: string;
-}
 
 interface Loaded {
   readonly store: SqliteSegmentStore;
   readonly folder: string;
   readonly spans: number;
   readonly rawBytes: number;
-  readonly samples: readonly Sample[];
+  readonly samples: readonly SampledTrace[];
   readonly spansPerSecond: number;
   readonly cpuMicrosPerSpan: number;
   readonly loopDelayMs: number;
@@ -89,7 +71,7 @@ async function load(spanCount: number, unique: number, bytesPerSpan: number): Pr
     registry: new Registry(),
   });
   const blocks = Math.ceil(spanCount / SPANS_PER_BLOCK);
-  const samples: Sample[] = [];
+  const samples: SampledTrace[] = [];
   const delay = monitorEventLoopDelay({ resolution: 1 });
   let rawBytes = 0;
   let writeMs = 0;
@@ -124,52 +106,6 @@ async function load(spanCount: number, unique: number, bytesPerSpan: number): Pr
     cpuMicrosPerSpan: cpuMicros / spans,
     loopDelayMs: delay.percentile(99) / 1e6,
   };
-}
-
-async function makeBlock(number: number, unique: number, bytesPerSpan: number) {
-  const segments: Segment[] = [];
-  let rawBytes = 0;
-  let sample: Sample | null = null;
-  const id = formatBlockId({ source: SOURCE, partition: number % 8, firstOffset: number, number });
-  const random = mulberry32(number);
-  for (let i = 0; i < TRACES_PER_BLOCK; i++) {
-    // Traces of a block began within a few seconds.
-    const jitter = BigInt(Math.floor(random() * 3_000)) * 1_000_000n;
-    const payload = makeBatch({
-      spans: SPANS_PER_TRACE,
-      tracesPerBatch: 1,
-      services: 3,
-      seed: number * TRACES_PER_BLOCK + i,
-      uniqueAttributesPerSpan: unique,
-      bytesPerSpan,
-      startUnixNano: SAMPLE_START_UNIX_NANO + BigInt(number) * BLOCK_EVERY_NANOS + jitter,
-    });
-    let traceId: TraceId | null = null;
-    forEachSpan(payload, (span) => {
-      rawBytes += span.spanEnd - span.spanStart;
-      traceId ??= traceIdAt(span.buffer, span.traceIdAt);
-      return undefined;
-    });
-    if (traceId === null) throw new Error('a sample batch without spans');
-    const metadata = summarize(payload, { traceId, region: SOURCE, receivedMs: 0 });
-    const receivedMs = Number(metadata.endUnixNano / 1_000_000n);
-    segments.push({
-      metadata: { ...metadata, flags: MetadataFlag.closed },
-      payload,
-      closeReason: 'root-settled',
-      receivedFirstMs: receivedMs,
-      receivedLastMs: receivedMs,
-    });
-    if (i === number % TRACES_PER_BLOCK) sample = { traceId, block: id, requestId: requestIdOf(payload) };
-  }
-  return { block: await encodeBlock({ id, source: SOURCE, segments }), rawBytes, sample: sample! };
-}
-
-/** The value of the first `request.id`: the text of 16 characters that follows the key. */
-function requestIdOf(payload: Buffer): string {
-  const key = payload.indexOf('request.id');
-  const valueAt = key + 'request.id'.length + 4;
-  return payload.toString('latin1', valueAt, valueAt + 16);
 }
 
 function sizeRow(what: string, asked: number, { folder, spans, rawBytes }: Loaded): BenchRow {
@@ -215,15 +151,15 @@ async function readRows({ store, samples, spans }: Loaded, rounds: number): Prom
   };
   const search = async (conditions: Partial<SpanQuery>) => {
     const query = { attributes: [], startUnixNanoMin: 0n, startUnixNanoMax: 1n << 63n, ...conditions };
-    return (await store.search({ query, source: SOURCE, after: null, limit: 20 }, UNLIMITED)).matches.length;
+    return (await store.search({ query, source: SAMPLE_SOURCE, after: null, limit: 20 }, UNLIMITED)).matches.length;
   };
   const window = () => {
     const at = Math.floor(random() * samples.length);
     return { startUnixNanoMax: SAMPLE_START_UNIX_NANO + BigInt(at) * BLOCK_EVERY_NANOS + 4_000_000_000n };
   };
   const attribute = (key: string, value: string) => ({ attributes: [{ key, value }] });
-  const get = async ({ traceId, block }: Sample, hinted: boolean) =>
-    (await store.get(SOURCE, traceId, hinted ? { blocks: [block], complete: true } : undefined)).length;
+  const get = async ({ traceId, block }: SampledTrace, hinted: boolean) =>
+    (await store.get(SAMPLE_SOURCE, traceId, hinted ? { blocks: [block], complete: true } : undefined)).length;
   return [
     await row('by id, with the block known', 10, 0.95, () => get(any(), true)),
     await row('by id, without a hint', 10, 0.95, () => get(any(), false)),

@@ -1,3 +1,4 @@
+import { MeridianError } from '../../global/runtime/errors.js';
 import type { Endpoints } from '../fleet/endpoints.js';
 import { readEndpoints } from '../fleet/endpoints.js';
 import { RouterClient, routersOf } from './router-client.js';
@@ -26,4 +27,14 @@ export function routerClient(context: CommandContext, options: TargetOptions): R
 
 export function endpointsOf(options: { readonly data: string }): Endpoints {
   return readEndpoints(options.data);
+}
+
+/** Null where no fleet was ever started in the folder. */
+export function endpointsIfAny(options: { readonly data: string }): Endpoints | null {
+  try {
+    return readEndpoints(options.data);
+  } catch (error) {
+    if (error instanceof MeridianError && error.code === 'not-found') return null;
+    throw error;
+  }
 }

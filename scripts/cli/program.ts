@@ -1,8 +1,22 @@
 import { Command, Option } from 'commander';
 import { environmentName } from '../../global/runtime/options.js';
 import { controlCommand } from './commands/control.js';
+import { type DoctorOptions, doctorCommand } from './commands/doctor.js';
+import {
+  type EnginesUpOptions,
+  enginesActCommand,
+  enginesDownCommand,
+  enginesStatusCommand,
+  enginesUpCommand,
+} from './commands/engines.js';
 import { type FleetOptions, fleetCommand } from './commands/fleet.js';
-import { doctorCommand, reconcileCommand, replayCommand } from './commands/maintain.js';
+import { reconcileCommand, replayCommand } from './commands/maintain.js';
+import {
+  type MirrorConfigOptions,
+  type MirrorPrepareOptions,
+  mirrorConfigCommand,
+  mirrorPrepareCommand,
+} from './commands/mirror.js';
 import { type ParentChannel, type RoleOptions, roleCommand } from './commands/role.js';
 import { type SearchOptions, searchCommand } from './commands/search.js';
 import { type SendOptions, sendCommand } from './commands/send.js';
@@ -42,10 +56,17 @@ export function createProgram(
       .addOption(option('--url <url>', 'ask the router at this URL instead of a local fleet'));
   const json = () => new Option('--json', "the router's JSON instead of text");
 
+  const enginesOption = (standard?: string) =>
+    option(
+      '--engines <kind>',
+      'embedded: nothing else installed; local: Kafka, MirrorMaker, Elasticsearch and Redis (Java 17, Maven, redis-server)',
+      standard,
+    ).choices(['embedded', 'local']);
+
   program
     .command('fleet')
     .description('run the whole fleet on this machine until Ctrl-C; data survive a restart')
-    .addOption(option('--engines <kind>', 'embedded: nothing else installed', 'embedded').choices(['embedded']))
+    .addOption(enginesOption('embedded'))
     .addOption(data())
     .addOption(option('--workload <on|off>', 'sample services that send spans', 'on'))
     .addOption(option('--rate <n>', 'requests per second of the workload', '5'))
@@ -152,10 +173,63 @@ export function createProgram(
 
   program
     .command('doctor')
-    .description('check every process and its parts, and say what is wrong')
+    .description('check every process, its parts and the engines, and say what is wrong and what follows from it')
+    .addOption(enginesOption())
     .addOption(data())
     .addOption(json())
-    .action(async (options: { data: string; json?: boolean }) => finish(await doctorCommand(context, options)));
+    .action(async (options: DoctorOptions) => finish(await doctorCommand(context, options)));
+
+  const engines = program.command('engines').description('Kafka, MirrorMaker, Elasticsearch and Redis on this machine');
+  engines
+    .command('up')
+    .description('start them without a fleet and leave them running')
+    .addOption(data())
+    .addOption(option('--regions <a,b,c>', 'one of each for every region, at most 5', DEFAULT_REGIONS))
+    .addOption(option('--port-offset <n|auto>', 'added to every port; auto takes free ports', '0'))
+    .action(async (options: EnginesUpOptions) => finish(await enginesUpCommand(context, options)));
+  engines
+    .command('status')
+    .description('name, version, address, process and state of each, asked of the engine itself')
+    .addOption(data())
+    .addOption(new Option('--json', 'JSON instead of text'))
+    .action(async (options: { data: string; json?: boolean }) => finish(await enginesStatusCommand(context, options)));
+  engines
+    .command('down')
+    .description('end those that `engines up` left running; data stay')
+    .addOption(data())
+    .action(async (options: { data: string }) => finish(await enginesDownCommand(context, options)));
+  const ENGINE_ACTIONS = {
+    stop: 'take one engine of the running fleet down, e.g. us-east-1/elasticsearch',
+    start: 'bring one engine of the running fleet up again',
+    kill: 'SIGKILL one engine of the running fleet, as a crash would: the fleet starts it again',
+  } as const;
+  for (const action of ['stop', 'start', 'kill'] as const) {
+    engines
+      .command(`${action} <name>`)
+      .description(ENGINE_ACTIONS[action])
+      .addOption(data())
+      .action(async (name: string, options: { data: string }) =>
+        finish(await enginesActCommand(context, action, name, options)),
+      );
+  }
+
+  const mirror = (name: string) =>
+    program
+      .command(name)
+      .addOption(
+        option('--fleet <file>', "the fleet, or a region's configuration that holds it (JSON)").makeOptionMandatory(),
+      )
+      .addOption(option('--target <region>', 'the region that MirrorMaker brings topics to').makeOptionMandatory());
+  mirror('mirror-config')
+    .description('print the configuration of the MirrorMaker near a region')
+    .addOption(option('--extra <file>', 'properties per region, for TLS and SASL (JSON)'))
+    .addOption(option('--replication-factor <n>', 'of the topics that MirrorMaker makes'))
+    .addOption(option('--logging <file>', "the log4j configuration instead; FILE is where the tasks' own log is to be"))
+    .action(async (options: MirrorConfigOptions) => finish(await mirrorConfigCommand(context, options)));
+  mirror('mirror-prepare')
+    .description('give the MirrorMaker near a region the places to begin at; before each of its starts')
+    .addOption(option('--connect <file>', 'how this command reaches the Kafka of each region (JSON)'))
+    .action(async (options: MirrorPrepareOptions) => finish(await mirrorPrepareCommand(context, options)));
 
   return program;
 }

@@ -7,8 +7,10 @@ import type { EngineProcess } from './engine-process.js';
 import { ensureArchive, runJavaTool, startJava } from './java-process.js';
 import { type Artifact, ensureJars, type JarSet } from './maven-jars.js';
 
+export const KAFKA_VERSION = '3.9.2';
+
 const KAFKA_ARTIFACTS: readonly Artifact[] = [
-  { group: 'org.apache.kafka', name: 'kafka_2.13', version: '3.9.2' },
+  { group: 'org.apache.kafka', name: 'kafka_2.13', version: KAFKA_VERSION },
   { group: 'org.slf4j', name: 'slf4j-reload4j', version: '1.7.36' },
 ];
 const MAIN_CLASS = 'kafka.Kafka';
@@ -28,6 +30,8 @@ export interface KafkaOptions extends KafkaSource {
   readonly name?: string;
   /** Of the listener on 127.0.0.1. Default: a free one, kept over restarts. */
   readonly port?: number;
+  /** Of the controller's listener, for nobody but the broker itself. Default: a free one, kept over restarts. */
+  readonly controllerPort?: number;
   /** server.properties on top of ours. */
   readonly settings?: Readonly<Record<string, string>>;
   /** See `EngineProcessOptions`. */
@@ -69,9 +73,9 @@ export async function ensureKafka(source: KafkaSource): Promise<JarSet> {
  */
 export async function startKafka(options: KafkaOptions): Promise<KafkaBroker> {
   const jarSet = await ensureKafka(options);
-  const [free, controllerPort] = await freeEnginePorts(2);
+  const [free, freeController] = await freeEnginePorts(2);
   const port = options.port ?? free!;
-  const files = await prepareFolder(jarSet, options, port, controllerPort!);
+  const files = await prepareFolder(jarSet, options, port, options.controllerPort ?? freeController!);
   const start = () =>
     startJava({
       ...processOptions(jarSet, options.folder, files, options.name ?? 'Kafka'),

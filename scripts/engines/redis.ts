@@ -1,7 +1,8 @@
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
-import { MeridianError } from '../../global/runtime/errors.js';
+import { MeridianError, messageOf } from '../../global/runtime/errors.js';
 import { type EngineProcess, startEngineProcess } from './engine-process.js';
+import { run } from './maven-jars.js';
 
 /**
  * The settings that the index's layout needs (`global/index/redis-layout.ts`): a bucket stays one listpack up to this many fields, and a
@@ -31,7 +32,10 @@ export interface RedisEngine {
   /** `redis://127.0.0.1:{port}`; the same after a restart. */
   readonly url: string;
   readonly port: number;
+  /** Of the process that runs now. */
   readonly pid: number;
+  /** Resolves with how the present process ended. */
+  readonly ended: Promise<string>;
   /** SIGTERM: what has to be on disk is written first. */
   stop(): Promise<void>;
   /** SIGKILL: a crash. */
@@ -53,6 +57,9 @@ export async function startRedis(options: RedisEngineOptions): Promise<RedisEngi
     get pid() {
       return engine.pid;
     },
+    get ended() {
+      return engine.ended;
+    },
     stop: () => engine.stop(),
     kill: () => engine.kill(),
     restart: async () => {
@@ -71,19 +78,31 @@ async function startOn(port: number, options: RedisEngineOptions): Promise<Engin
       arguments: redisArguments(port, options),
       folder,
       logFile: join(folder, 'redis.log'),
-      pidFile: join(folder, 'redis.pid.json'),
+      pidFile: join(folder, 'redis.pid'),
       ready: { line: /Ready to accept connections/ },
       startBudgetMs: 60_000,
       ...(outlives === undefined ? {} : { outlives }),
     });
   } catch (error) {
     if (!(error instanceof MeridianError) || error.code !== 'configuration') throw error;
-    throw new MeridianError(
-      'configuration',
-      `${error.message}. Install it with "apt-get install redis-server" (Debian, Ubuntu) or "brew install redis" (macOS); 7.0 or later`,
-      'never',
-      { cause: error },
-    );
+    throw new MeridianError('configuration', `${error.message}. ${REDIS_HINT}`, 'never', { cause: error });
+  }
+}
+
+const REDIS_MAJOR_MIN = 7;
+const REDIS_HINT = `Install Redis ${REDIS_MAJOR_MIN}.0 or later (Debian and Ubuntu: apt-get install redis-server; macOS: brew install redis)`;
+
+/** What is missing on this machine for Redis, with how to get it; null where nothing is. */
+export async function missingForRedis(command = 'redis-server'): Promise<string | null> {
+  try {
+    const { code, tail } = await run(command, ['--version'], { folder: '.', budgetMs: 60_000, line: () => {} });
+    if (code !== 0) return `${command} --version ended with ${code}: ${tail}. ${REDIS_HINT}`;
+    const major = /v=(\d+)/.exec(tail)?.[1];
+    return major !== undefined && Number(major) < REDIS_MAJOR_MIN
+      ? `${command} is version ${major}, too old. ${REDIS_HINT}`
+      : null;
+  } catch (error) {
+    return `${command} does not run (${messageOf(error)}). ${REDIS_HINT}`;
   }
 }
 

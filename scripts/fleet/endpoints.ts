@@ -18,6 +18,18 @@ const endpointsSchema = z.object({
     }),
   ),
   routers: z.record(z.string(), z.object({ http: z.string(), pid: z.number() })),
+  /** The regions' engines, with `--engines local`. A pid of 0: not running at the moment. */
+  engines: z
+    .record(
+      z.string(),
+      z.object({
+        kafka: z.object({ address: z.string(), pid: z.number() }),
+        elasticsearch: z.object({ url: z.string(), pid: z.number() }),
+        redis: z.object({ url: z.string(), pid: z.number() }),
+        mirrorMaker: z.object({ pid: z.number() }).optional(),
+      }),
+    )
+    .optional(),
   /** Of the supervisor, for `meridian stop` and `meridian start`. */
   control: z.object({ url: z.string(), pid: z.number() }),
 });

@@ -6,7 +6,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readEndpoints, writeEndpoints } from './endpoints.js';
 import { lockDataDir } from './lock.js';
-import { checkPortsFree, fixedPorts, freePorts, type RegionPorts } from './ports.js';
+import {
+  checkPortsFree,
+  fixedEnginePorts,
+  fixedPorts,
+  freeEnginePortsOfRegions,
+  freePorts,
+  type RegionPorts,
+} from './ports.js';
 
 let folder: string;
 beforeEach(() => {
@@ -28,6 +35,16 @@ describe('ports', () => {
     expect(fixedPorts(2, 5)).toMatchObject({ otlpHttp: 24323, routerHttp: 36691 });
   });
 
+  test('of engines are the promised ones, and no listener of five regions meets another', () => {
+    expect(fixedEnginePorts(0, 0)).toEqual({ kafka: 9092, kafkaController: 9093, elasticsearch: 9200, redis: 6379 });
+    expect(fixedEnginePorts(2, 5)).toMatchObject({ kafka: 29_097, redis: 26_384 });
+    const all = [0, 1, 2, 3, 4].flatMap((i) => [
+      ...Object.values(fixedPorts(i, 0)),
+      ...Object.values(fixedEnginePorts(i, 0)),
+    ]);
+    expect(new Set(all).size).toBe(all.length);
+  });
+
   test('one past the last is refused', () => {
     expect(fixedPorts(4, 8849).routerHttp).toBe(65_535);
     expect(() => fixedPorts(4, 8850)).toThrow(/routerHttp would be port 65536/);
@@ -47,6 +64,10 @@ describe('ports', () => {
     const regions = await freePorts(3, Math.random);
     expect(new Set(regions.flatMap((ports) => Object.values(ports))).size).toBe(21);
     await checkPortsFree(regions.map((ports, i) => ({ region: `r${i}`, ports })));
+    // The same start of the search: what the regions were given is passed over, though nobody listens there yet.
+    const engines = await freeEnginePortsOfRegions(3, () => 0, await freePorts(3, () => 0));
+    const both = [...(await freePorts(3, () => 0)), ...engines].flatMap((ports): number[] => Object.values(ports));
+    expect(new Set(both).size).toBe(both.length);
   });
 });
 

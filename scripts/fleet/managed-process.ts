@@ -39,6 +39,8 @@ export class ManagedProcess {
   #everReady = false;
   #backoffMs = RESTART_FIRST_MS;
   #pause = new AbortController();
+  /** The restart that is under way, once there was one. */
+  #revival: Promise<void> | undefined;
 
   constructor(options: ManagedProcessOptions) {
     this.#options = options;
@@ -53,11 +55,22 @@ export class ManagedProcess {
     return this.#child !== undefined;
   }
 
-  /** Resolves when the process says that it is ready; rejects when it fails before. */
-  start(): Promise<void> {
+  /**
+   * Resolves when the process says that it is ready; rejects when it fails before, or ends before for the `attempts`-th time (it is restarted all
+   * the same).
+   */
+  async start(attempts = 1): Promise<void> {
     this.#wanted = true;
-    if (this.#child) return Promise.resolve();
-    return this.#spawn();
+    if (this.#child) return;
+    let starting = this.#spawn();
+    for (let left = attempts - 1; ; left--) {
+      try {
+        return await starting;
+      } catch (error) {
+        if (left <= 0 || !this.#wanted || !this.#revival) throw error;
+        starting = this.#revival;
+      }
+    }
   }
 
   /** Resolves when it has ended. SIGKILL is a crash that is not restarted. */
@@ -106,7 +119,10 @@ export class ManagedProcess {
         this.#child = undefined;
         if (performance.now() - startedMs > STABLE_MS) this.#backoffMs = RESTART_FIRST_MS;
         if (!ready) reject(new Error(`${this.#options.name} ended (${signal ?? code}) before it was ready`));
-        if (this.#wanted) void this.#restart(String(signal ?? `exit code ${code}`));
+        if (!this.#wanted) return;
+        this.#revival = this.#restart(String(signal ?? `exit code ${code}`));
+        // A failed start ends in `exit`, which comes back here.
+        this.#revival.catch(() => {});
       });
     });
   }
@@ -117,7 +133,6 @@ export class ManagedProcess {
     this.#options.onState({ state: 'died', how, restartInMs });
     this.#pause = new AbortController();
     await this.#options.sleep(restartInMs, this.#pause.signal);
-    // A failed start ends in `exit`, which comes back here.
-    if (this.#wanted && !this.#child) await this.#spawn().catch(() => {});
+    if (this.#wanted && !this.#child) await this.#spawn();
   }
 }

@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RegionId } from '../../global/model/ids.js';
 import { realClock } from '../../global/runtime/clock.js';
+import { type EngineAction, LocalEngines } from '../../scripts/engines/local-engines.js';
+import { enginesCache } from '../../scripts/engines/maven-jars.js';
 import { createControlServer } from '../../scripts/fleet/control-server.js';
 import { type Endpoints, readEndpoints } from '../../scripts/fleet/endpoints.js';
 import { LocalFleet, logTail } from '../../scripts/fleet/local-fleet.js';
 import type { ProcessState } from '../../scripts/fleet/managed-process.js';
-import { freePorts } from '../../scripts/fleet/ports.js';
+import { freeEnginePortsOfRegions, freePorts, type RegionPorts } from '../../scripts/fleet/ports.js';
 
 export const EAST = 'us-east-1' as RegionId;
 export const WEST = 'us-west-2' as RegionId;
@@ -19,6 +21,8 @@ export interface TestFleetOptions {
   readonly regionOptions?: Readonly<Record<string, unknown>>;
   readonly routerOptions?: Readonly<Record<string, unknown>>;
   readonly environment?: NodeJS.ProcessEnv;
+  /** `local`: real engines. Default: embedded. */
+  readonly engines?: 'embedded' | 'local';
 }
 
 /** A whole fleet of real processes on free ports, in a folder of its own. */
@@ -34,6 +38,8 @@ export class TestFleet {
     this.#control = createControlServer({
       startRegion: (region) => this.#fleet.startRegion(region),
       stopRegion: (region, kill) => this.#fleet.stopRegion(region, kill),
+      actOnEngine: (name, action) => this.#fleet.actOnEngine(name, action),
+      engines: () => this.#fleet.engines(),
     });
   }
 
@@ -41,6 +47,10 @@ export class TestFleet {
     const regions = this.#options.regions ?? THREE;
     const ports = await freePorts(regions.length, Math.random);
     await this.#control.start();
+    const onState = (name: string, state: ProcessState) => {
+      for (const watch of this.#watchers) watch(name, state);
+    };
+    const engines = this.#options.engines === 'local' ? await this.#openEngines(regions, ports, onState) : undefined;
     this.#fleet = new LocalFleet({
       dataDir: this.dataDir,
       regions: regions.map((region, i) => ({ region, ports: ports[i]! })),
@@ -49,9 +59,8 @@ export class TestFleet {
       control: { url: `http://127.0.0.1:${this.#control.address.port}`, pid: process.pid },
       regionOptions: { logLevel: 'warn', reconcile: false, ...this.#options.regionOptions },
       routerOptions: { logLevel: 'warn', graceMs: 1000, ...this.#options.routerOptions },
-      onState: (name, state) => {
-        for (const watch of this.#watchers) watch(name, state);
-      },
+      engines,
+      onState,
     });
     try {
       await this.#fleet.start();
@@ -60,6 +69,27 @@ export class TestFleet {
       throw new Error(`test fleet did not start: ${error}\n${tails}`);
     }
     return this;
+  }
+
+  async #openEngines(
+    regions: readonly RegionId[],
+    ports: readonly RegionPorts[],
+    onState: (name: string, state: ProcessState) => void,
+  ): Promise<LocalEngines> {
+    const enginePorts = await freeEnginePortsOfRegions(regions.length, Math.random, ports);
+    const engines = new LocalEngines({
+      dataDir: this.dataDir,
+      cacheFolder: enginesCache(process.env),
+      regions: regions.map((region, i) => ({ region, ports: enginePorts[i]! })),
+      clock: realClock,
+      onProgress: () => {},
+      onState: (name, state) => {
+        onState(name, state);
+        if (state.state === 'up') this.#fleet?.engineIsUp();
+      },
+    });
+    await engines.prepare();
+    return engines;
   }
 
   async stop(): Promise<void> {
@@ -81,7 +111,12 @@ export class TestFleet {
     return this.#fleet.stopRegion(region, kill);
   }
 
-  /** Resolves when the named process (`us-east-1 region`) reports the state, from now on. */
+  /** On one engine, e.g. `us-east-1/redis`. `kill` is a crash: it comes back by itself. */
+  actOnEngine(name: string, action: EngineAction): Promise<void> {
+    return this.#fleet.actOnEngine(name, action);
+  }
+
+  /** Resolves when the named process (`us-east-1 region`, `us-east-1/redis`) reports the state, from now on. */
   nextState(name: string, state: ProcessState['state']): Promise<void> {
     return new Promise((resolve) => {
       const watch = (changed: string, to: ProcessState) => {

@@ -38,6 +38,7 @@ export class Rig {
   readonly #options: RigOptions;
   #sequence = 0;
   #incarnation = this.clock.nowMs();
+  #randoms = 0;
 
   constructor(options: RigOptions = {}) {
     this.#options = options;
@@ -64,6 +65,7 @@ export class Rig {
       registry: this.registry,
       crash: over.crash ?? noCrash,
       incarnation: ++this.#incarnation,
+      random: () => (++this.#randoms * 0.618) % 1,
       ...(this.#options.limits ? { limits: this.#options.limits } : {}),
       onFatal: (error) => this.fatal.push(error),
     });

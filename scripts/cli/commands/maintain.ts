@@ -1,7 +1,8 @@
 import { MeridianError, messageOf } from '../../../global/runtime/errors.js';
 import { type CommandContext, endpointsOf } from '../context.js';
 import { ExitCode } from '../exit-codes.js';
-import { printable, styled, type Terminal, table } from '../terminal.js';
+import { causeOf } from '../process-health.js';
+import { table } from '../terminal.js';
 
 const POLL_MS = 200;
 
@@ -92,55 +93,6 @@ export async function reconcileCommand(
   return failed ? ExitCode.partial : ExitCode.done;
 }
 
-interface DeepAnswer {
-  readonly state: string;
-  readonly parts: readonly { part: string; state: string; detail?: string; since?: string }[];
-}
-
-/** `meridian doctor`: asks every process for a deep check and says what is wrong. Exit code 1 where something is. */
-export async function doctorCommand(
-  context: CommandContext,
-  options: { data: string; json?: boolean },
-): Promise<ExitCode> {
-  const { terminal } = context;
-  const endpoints = endpointsOf(options);
-  const targets = [
-    ...Object.entries(endpoints.regions).map(([region, { admin }]) => [`${region} region`, admin] as const),
-    ...Object.entries(endpoints.routers).map(([region, { http }]) => [`${region} router`, http] as const),
-  ];
-  const answers = await Promise.all(targets.map(async ([name, url]) => [name, await deep(url)] as const));
-  if (options.json) terminal.out(JSON.stringify(Object.fromEntries(answers)));
-  else {
-    const rows = answers.flatMap(([name, answer]) =>
-      answer.parts.map((part) => [name, part.part, part.state, part.since ?? '', printable(part.detail ?? '')]),
-    );
-    for (const line of table([['PROCESS', 'PART', 'STATE', 'SINCE', 'DETAIL'], ...rows]))
-      terminal.out(painted(terminal, line));
-  }
-  const wrong = answers.filter(([, answer]) => answer.state !== 'ok').length;
-  terminal.note(
-    wrong ? `${wrong} of ${answers.length} processes are not well` : `all ${answers.length} processes are well`,
-  );
-  return wrong ? ExitCode.failed : ExitCode.done;
-}
-
-async function deep(url: string): Promise<DeepAnswer> {
-  try {
-    const response = await fetch(`${url}/health/deep`, { signal: AbortSignal.timeout(10_000) });
-    return (await response.json()) as DeepAnswer;
-  } catch (error) {
-    return {
-      state: 'down',
-      parts: [{ part: 'process', state: 'down', detail: `${url} does not answer: ${causeOf(error)}` }],
-    };
-  }
-}
-
-function painted(terminal: Terminal, line: string): string {
-  if (/\bdown\b/.test(line)) return styled(terminal, 'red', line);
-  return /\bdegraded\b/.test(line) ? styled(terminal, 'yellow', line) : line;
-}
-
 function bar(share: number): string {
   const full = Math.round(Math.min(Math.max(share, 0), 1) * 30);
   return `[${'#'.repeat(full)}${'-'.repeat(30 - full)}] ${Math.floor(share * 100)}%`;
@@ -169,8 +121,4 @@ async function call<T>(url: string, method: 'GET' | 'POST'): Promise<T> {
       'never',
     );
   return answer;
-}
-
-function causeOf(error: unknown): string {
-  return error instanceof Error && error.cause ? messageOf(error.cause) : messageOf(error);
 }
