@@ -72,8 +72,8 @@ describe('the properties of a MirrorMaker', () => {
   test('replication factors of what it makes', () => {
     const names = (text: string, value: string) =>
       [...parsed(text)].filter(([name, v]) => name.endsWith('replication.factor') && v === value).length;
-    expect(names(mirrorMakerProperties(config), '3')).toBe(5);
-    expect(names(mirrorMakerProperties({ ...config, replicationFactor: 1 }), '1')).toBe(5);
+    expect(names(mirrorMakerProperties(config), '3')).toBe(4);
+    expect(names(mirrorMakerProperties({ ...config, replicationFactor: 1 }), '1')).toBe(4);
   });
 
   test('more properties per cluster come last, with secrets from files', () => {

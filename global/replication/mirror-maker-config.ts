@@ -41,6 +41,9 @@ export function mirrorOffsetsTopic(source: string): string {
   return `mm2-offsets.${source}.internal`;
 }
 
+/** More brokers than any cluster has; Kafka's field is a signed 16-bit integer. */
+const REPLICATION_FACTOR_IMPOSSIBLE = 32_000;
+
 /**
  * The properties of one MirrorMaker 2 near the target, for Kafka 3.7 to 3.9. Throws `configuration` naming what is wrong: names that are no
  * region names, a cluster without brokers, a topic that is a mirror itself, an inline secret, extra properties of an unknown cluster. Pure.
@@ -68,8 +71,9 @@ export function mirrorMakerProperties(config: MirrorMakerConfig): string {
     ['refresh.groups.enabled', 'false'],
     ['emit.offset-syncs.enabled', 'false'],
     ['emit.heartbeats.enabled', 'false'],
-    // Its topic is made all the same. (A setting of the topic of offset-syncs would be refused.)
-    ['heartbeats.topic.replication.factor', String(replicationFactor)],
+    // MirrorMaker makes this topic all the same, and mirrors it whatever `topics` says; without a place in it the whole link would wait. No
+    // cluster has as many brokers, so it is not made: one line in the log at each start. (A setting of the topic of offset-syncs would be refused.)
+    ['heartbeats.topic.replication.factor', String(REPLICATION_FACTOR_IMPOSSIBLE)],
     '',
     ...sources.flatMap(({ region }) => linkSettings(region, target.region, topics)),
     ...workerSettings(target.region, replicationFactor),

@@ -17,7 +17,7 @@ import {
   snapshotName,
   snapshotsToRemove,
 } from './snapshot-record.js';
-import { type ReplayCounts, replayInto, replaySpans } from './snapshot-restore.js';
+import { type ReplayCounts, type ReplaySpan, replayInto, replaySpans } from './snapshot-restore.js';
 
 export interface SnapshotServiceOptions {
   readonly engine: SnapshotEngine;
@@ -76,10 +76,20 @@ export interface RestoreRequest {
   readonly snapshot?: string;
 }
 
+/** What a restore would do. */
+export interface RestorePlan {
+  readonly snapshot: SnapshotRecord;
+  readonly toMs: number | null;
+  /** What of the log would be written again, per partition; `end` as of now. */
+  readonly replay: readonly ReplaySpan[];
+}
+
 /** Takes snapshots on a schedule and on request, one thing at a time, and restores the store to a point in time. */
 export interface Snapshots extends Service {
   create(kind?: SnapshotKind): Promise<SnapshotRecord>;
   status(): Promise<SnapshotStatus>;
+  /** What `restore` would do now, without doing any of it. Rejects as it would. */
+  plan(request: RestoreRequest): Promise<RestorePlan>;
   /**
    * Puts the store into the state of a snapshot and writes again, from the log, what came after it and until the time. Writers stand still meanwhile. Afterwards they go
    * on at the end of the log: what came after a time in the past stays out of the store, and `meridian replay store --from TIME` brings it in. Rejects with
@@ -145,8 +155,9 @@ class SnapshotService implements Snapshots {
       this.#restore = { snapshot, toMs: null, stage: 'failed', blocks: 0, unreadable: 0, error };
       this.#options.logger.error({ snapshot }, `a restore was interrupted: the store is incomplete; ${error}`);
     }
-    await this.#list().catch((error: unknown) => this.#failed('list', error));
     const { hourlyCron, dailyCron, schedule = scheduleWithCron } = this.#options;
+    // Without a schedule there need not even be a place for snapshots.
+    if (hourlyCron || dailyCron) await this.#list().catch((error: unknown) => this.#failed('list', error));
     for (const [kind, expression] of [
       ['hourly', hourlyCron],
       ['daily', dailyCron],
@@ -166,6 +177,12 @@ class SnapshotService implements Snapshots {
 
   async status(): Promise<SnapshotStatus> {
     return { snapshots: await this.#list(), lastFailure: this.#lastFailure, restore: this.#restore };
+  }
+
+  async plan({ toMs, snapshot: name }: RestoreRequest): Promise<RestorePlan> {
+    const snapshot = this.#chosen(await this.#list(), toMs, name);
+    // Where the log no longer goes back to the snapshot, this rejects.
+    return { snapshot, toMs, replay: await replaySpans(this.#options.log, snapshot.positions, toMs) };
   }
 
   restore(request: RestoreRequest): Promise<RestoreStatus> {
@@ -254,9 +271,8 @@ class SnapshotService implements Snapshots {
     begun: (status: RestoreStatus) => void = () => {},
   ): Promise<RestoreStatus> {
     const { engine, log, store, whileStopped, clock, logger } = this.#options;
-    const record = this.#chosen(await this.#list(), toMs, snapshot);
     // Before anything is touched: whether it can be done at all.
-    await replaySpans(log, record.positions, toMs);
+    const { snapshot: record } = await this.plan({ toMs, ...(snapshot === undefined ? {} : { snapshot }) });
     let status: RestoreStatus = { snapshot: record.name, toMs, stage: 'copying', blocks: 0, unreadable: 0 };
     const tell = (change: Partial<RestoreStatus>) => {
       status = { ...status, ...change };
