@@ -3,7 +3,6 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Registry } from 'prom-client';
 import { redisAddress } from '../global/index/redis-options.js';
-import { openRedisTraceIndex } from '../global/index/redis-trace-index.js';
 import { openSqliteTraceIndex } from '../global/index/sqlite-trace-index.js';
 import type { TraceIndex } from '../global/index/trace-index.js';
 import type { SpanLog, TopicSpec } from '../global/log/span-log.js';
@@ -16,7 +15,6 @@ import type { Logger } from '../global/runtime/logger.js';
 import { readOptionFile, readSecretText } from '../global/runtime/secret-file.js';
 import type { EngineConfig } from './config/engine-options.js';
 import type { RegionOptions } from './config/region-options.js';
-import { openKafkaSpanLog } from './log/kafka-span-log.js';
 import type { LogTail } from './log/log-tail.js';
 import { openSqliteSpanLog } from './log/sqlite-span-log.js';
 import type { SegmentStore } from './store/segment-store.js';
@@ -38,38 +36,23 @@ export interface EngineSetup {
   readonly options: RegionOptions;
   /** Of the region's Kafka, as the fleet tells. */
   readonly fleetBrokers: readonly string[] | null;
-  readonly topics: readonly TopicSpec[];
   readonly clock: Clock;
   readonly logger: Logger;
   readonly registry: Registry;
-  /** Ends the waiting for a log that is away. */
-  readonly stopping: AbortSignal;
 }
 
-/**
- * Opens the engines that the options choose, and makes the topics. `opened` is told each one as it opens, so that those before a failure can be
- * closed. A log that is away is waited for, since nothing works without it; a store or an index that is away is opened when it comes
- * (`openOrLater`), and what needs it waits or says so. Rejects with `configuration` for what no waiting mends.
- */
-export async function openEngines(
-  setup: EngineSetup,
-  opened: (name: string, close: () => Promise<void>) => void,
-): Promise<Engines> {
-  const { log, tail } = await openLog(setup);
-  opened('log', () => log.close());
-  await untilThere(setup, () => log.ensure(setup.topics));
-  const { store, ...tiers } = await openStore(setup);
-  opened('store', () => store.close());
-  const index = await openIndex(setup);
-  opened('index', () => index.close());
-  return { log, tail, store, tiers, index };
+export interface OpenedLog extends Pick<Engines, 'log' | 'tail'> {
+  /** Whether it was away when it was asked for first; `whenOpen` then resolves when it has come. */
+  readonly late: boolean;
+  whenOpen(): Promise<void>;
 }
 
-async function openLog(setup: EngineSetup): Promise<{ log: SpanLog; tail: LogTail | null }> {
+/** Opens the log that the options choose. One that is away is opened when it comes. Rejects with `configuration` for what no waiting mends. */
+export async function openLog(setup: EngineSetup): Promise<OpenedLog> {
   const { options, home, clock, logger, registry, fleetBrokers } = setup;
   if (options.log === 'embedded') {
     const log = await openSqliteSpanLog({ folder: folderOf(setup, 'log'), clock, logger, registry });
-    return { log, tail: log };
+    return { log, tail: log, late: false, whenOpen: async () => {} };
   }
   const brokers = options.kafkaBrokers.length > 0 ? options.kafkaBrokers : (fleetBrokers ?? []);
   if (brokers.length === 0) {
@@ -78,6 +61,8 @@ async function openLog(setup: EngineSetup): Promise<{ log: SpanLog; tail: LogTai
   const { kafkaTls, kafkaCaFile, kafkaUser } = options;
   const sasl = kafkaUser ? { sasl: saslOf(options, kafkaUser) } : {};
   const ca = kafkaCaFile ? { ca: [readOptionFile('kafkaCaFile', kafkaCaFile)] } : true;
+  // Clients are loaded where they are chosen: all of them cost a start a third of a second.
+  const { openKafkaSpanLog } = await import('./log/kafka-span-log.js');
   const open = () =>
     openKafkaSpanLog({
       brokers,
@@ -90,7 +75,37 @@ async function openLog(setup: EngineSetup): Promise<{ log: SpanLog; tail: LogTai
       logger,
       registry,
     });
-  return { log: await untilThere(setup, open), tail: null };
+  const what = `the log on Kafka at ${brokers.join(', ')}`;
+  const { engine: log, late, whenOpen } = await openOrLater({ what, open, clock, logger });
+  return { log, tail: null, late, whenOpen };
+}
+
+/** Makes the topics; what the cluster does not answer now is asked again until the signal aborts. */
+export async function ensureTopics(
+  { clock, logger }: EngineSetup,
+  log: SpanLog,
+  topics: readonly TopicSpec[],
+  signal: AbortSignal,
+): Promise<void> {
+  const onRetry = (error: MeridianError, waitMs: number) =>
+    logger.warn({ error: error.message, waitMs }, 'making topics failed; trying again');
+  await untilDone(() => log.ensure(topics), { ...LATE_OPENING_WAITS, clock, signal, onRetry });
+}
+
+/**
+ * Opens the store and the index that the options choose. `opened` is told each one as it opens, so that it can be closed where the next one
+ * fails. One that is away is opened when it comes, and what needs it waits or says so. Rejects with `configuration` for what no waiting
+ * mends.
+ */
+export async function openViews(
+  setup: EngineSetup,
+  opened: (name: string, close: () => Promise<void>) => void,
+): Promise<Pick<Engines, 'store' | 'tiers' | 'index'>> {
+  const { store, ...tiers } = await openStore(setup);
+  opened('store', () => store.close());
+  const index = await openIndex(setup);
+  opened('index', () => index.close());
+  return { store, tiers, index };
 }
 
 function saslOf({ kafkaMechanism, kafkaPasswordFile }: EngineConfig, username: string) {
@@ -112,6 +127,7 @@ async function openIndex(setup: EngineSetup): Promise<TraceIndex> {
     return openSqliteTraceIndex({ folder: folderOf(setup, 'index'), home, clock, logger, registry });
   }
   const address = redisAddress(options, readSecretText);
+  const { openRedisTraceIndex } = await import('../global/index/redis-trace-index.js');
   const open = () =>
     openRedisTraceIndex({
       address,
@@ -124,16 +140,6 @@ async function openIndex(setup: EngineSetup): Promise<TraceIndex> {
     });
   const where = options.redisUrl ?? options.redisNodes.join(', ');
   return (await openOrLater({ what: `the index in Redis at ${where}`, open, clock, logger })).engine;
-}
-
-/** What the log does not answer now is asked again, until the process is told to stop. */
-async function untilThere<T>({ clock, logger, stopping }: EngineSetup, attempt: () => Promise<T>): Promise<T> {
-  return untilDone(attempt, {
-    ...LATE_OPENING_WAITS,
-    clock,
-    signal: stopping,
-    onRetry: (error, waitMs) => logger.warn({ error: error.message, waitMs }, 'waiting for the log'),
-  });
 }
 
 function folderOf({ options }: EngineSetup, name: string): string {

@@ -25,26 +25,16 @@ import { PeeredLive } from './api/peered-live.js';
 import { createRegionApiServer } from './api/region-api-server.js';
 import { RegionReads } from './api/region-reads.js';
 import { type Assembler, createAssembler } from './assembler/assembler.js';
-import type { Collector } from './collector/collector.js';
 import { collectorOf } from './collectors.js';
 import type { RegionOptions } from './config/region-options.js';
-import { type Engines, openEngines } from './engines.js';
+import { type Engines, ensureTopics, openLog, openViews } from './engines.js';
 import { makeLinks, type RegionLinks } from './links.js';
 import { ReplayableViews } from './replay.js';
 import { createRetention } from './retention.js';
-import type { Snapshots } from './store/snapshot-service.js';
 import { createWriter } from './store/writer.js';
 
 interface Live extends OwnLive {
   readonly peered: PeeredLive;
-}
-
-interface Maintained {
-  readonly views: ReplayableViews;
-  readonly snapshots: Snapshots;
-  readonly links: RegionLinks;
-  readonly checks: readonly HealthCheck[];
-  readonly runReconcile: () => Promise<unknown>;
 }
 
 export interface RegionSetup {
@@ -55,7 +45,7 @@ export interface RegionSetup {
 }
 
 /** Until another process takes over from one that went away silently: a session of the log's group and a rebalance. For messages. */
-const TAKEOVER_MS = 12_000;
+const TAKEOVER_MS = 8_000;
 
 /**
  * One region: collector > log > assembler > log > writer > store and applier > index, the links from the other regions, and the API
@@ -84,6 +74,9 @@ class Region implements Service {
   /** In the order of their start. */
   readonly #started: { name: string; stop: () => Promise<void> }[] = [];
   readonly #stopping = new AbortController();
+  /** Of what has come up so far. */
+  readonly #checks: HealthCheck[] = [];
+  #maintenance: RegionMaintenance | null = null;
   #ready = false;
 
   constructor({ options, fleet, logger, crash }: RegionSetup, region: RegionId) {
@@ -97,21 +90,25 @@ class Region implements Service {
 
   async start(): Promise<void> {
     this.#checkPeers();
-    const engines = await openEngines(
-      {
-        home: this.#region,
-        options: this.#options,
-        fleetBrokers: this.#own.kafka,
-        topics: this.#topics(),
-        stopping: this.#stopping.signal,
-        ...this.#shared,
-      },
-      (name, close) => this.#keep(name, close),
-    );
+    const { clock, logger } = this.#shared;
+    // First, so that a start that waits can be seen, and stopped last.
+    await this.#start('admin', this.#admin());
+    const setup = { home: this.#region, options: this.#options, fleetBrokers: this.#own.kafka, ...this.#shared };
+    const { log, tail, late, whenOpen } = await openLog(setup);
+    this.#keep('log', () => log.close());
+    const collector = collectorOf({ region: this.#own, options: this.#options, log, ...this.#shared });
+    this.#checks.push(collector.health(), logCheck({ log }));
+    if (late) {
+      logger.warn('the log is away: spans are taken into the spool, everything else waits for it');
+      await this.#start('collector', collector);
+      await whenOpen();
+    }
+    await ensureTopics(setup, log, this.#topics(), this.#stopping.signal);
+    const engines = { log, tail, ...(await openViews(setup, (name, close) => this.#keep(name, close))) };
     // Views of the log come before what fills the log, so that a restart catches up first.
     const views = this.#views(engines);
     await this.#start('views', views);
-    const snapshots = engines.tiers.snapshots(engines.log, (work) => views.whileStopped('store', work));
+    const snapshots = engines.tiers.snapshots(log, (work) => views.whileStopped('store', work));
     await this.#start('snapshots', snapshots);
     await this.#start('aging', engines.tiers.aging);
 
@@ -124,29 +121,35 @@ class Region implements Service {
       ...this.#shared,
     });
     for (const link of links.services) await this.#start('link', link);
-    const runReconcile = await this.#reconcile(engines, clients);
+    const reconcileNow = await this.#reconcile(engines, clients);
     await this.#start('retention', this.#retention(engines));
 
     const assembler = this.#assembler(engines);
-    const { log } = engines;
-    const collector = collectorOf({ region: this.#own, options: this.#options, log, ...this.#shared });
     const live = this.#live(assembler);
-    const parts = [
-      ...partChecks(engines, views, assembler, collector),
+    this.#checks.push(
+      assembler.health(),
+      viewCheck(views, 'store'),
+      viewCheck(views, 'index'),
       ...engines.tiers.health,
       snapshots.health(),
       ...(this.#options.peers.length > 0 ? [live.peered.health()] : []),
-    ];
+    );
+    const parts = [...this.#checks];
+    // A link that is down is its source's trouble: it shows here, but it does not make this region look ill to routers.
+    this.#checks.push(...links.reports.map((link) => link.health()));
+    this.#maintenance = {
+      replay: (view, from) => views.replay(view, from),
+      replayProgress: () => views.progress(),
+      reconcile: reconcileNow,
+      snapshots,
+      setLink: (from, change) => links.change(from, change),
+    };
     // Before the assembler, so that it stops after it: while partitions are handed over, what is still held here is still told.
     await this.#start('region API', this.#regionApi(engines, live, links, parts));
     await this.#start('assembler', assembler);
-    // A link that is down is its source's trouble: it shows here, but it does not make this region look ill to routers.
-    const checks = [...parts, ...links.reports.map((link) => link.health())];
-    await this.#start('admin', this.#admin({ views, snapshots, links, checks, runReconcile }));
     // Last: nobody is told to send before what they send can be kept, found and seen.
-    await this.#start('collector', collector);
+    if (!late) await this.#start('collector', collector);
     this.#ready = true;
-    const { clock, logger } = this.#shared;
     logger.info({ region: this.#region, tookMs: clock.nowMs() - this.#startedMs }, 'region is up');
   }
 
@@ -255,8 +258,9 @@ class Region implements Service {
   }
 
   #retention({ store, index }: Engines): Service {
-    const { storeRetentionMs: retentionMs } = this.#options;
-    return createRetention({ store, index, retentionMs, ...this.#shared });
+    const { storeRetentionMs: retentionMs, indexFold, indexFoldAfterMs } = this.#options;
+    const foldAfterMs = indexFold ? indexFoldAfterMs : null;
+    return createRetention({ store, index, retentionMs, foldAfterMs, random: Math.random, ...this.#shared });
   }
 
   #clients(): ReadonlyMap<RegionId, RegionClient> {
@@ -316,14 +320,7 @@ class Region implements Service {
     });
   }
 
-  #admin({ views, snapshots, links, checks, runReconcile }: Maintained): Service {
-    const maintenance: RegionMaintenance = {
-      replay: (view, from) => views.replay(view, from),
-      replayProgress: () => views.progress(),
-      reconcile: runReconcile,
-      snapshots,
-      setLink: (from, change) => links.change(from, change),
-    };
+  #admin(): Service {
     const { clock } = this.#shared;
     const { healthLimitMs: checkLimitMs, adminPort, drainMs } = this.#options;
     return createHttpListener({
@@ -331,8 +328,8 @@ class Region implements Service {
       option: 'adminPort',
       listen: this.#at(adminPort),
       handler: adminApi(
-        { ready: () => this.#ready, checks, registry: this.#registry, clock, checkLimitMs },
-        maintenance,
+        { ready: () => this.#ready, checks: this.#checks, registry: this.#registry, clock, checkLimitMs },
+        () => this.#maintained(),
       ),
       security: plaintext,
       clock,
@@ -340,28 +337,30 @@ class Region implements Service {
     });
   }
 
+  #maintained(): RegionMaintenance {
+    if (this.#maintenance) return this.#maintenance;
+    throw new MeridianError('unavailable', `region ${this.#region} is still starting`, 'later');
+  }
+
   #at(port: number) {
     return { host: this.#options.host, port };
   }
 }
 
-function partChecks(
-  { log }: Engines,
-  views: ReplayableViews,
-  assembler: Assembler,
-  collector: Collector,
-): HealthCheck[] {
-  const checkLog = async (): Promise<PartHealth> => {
+function logCheck({ log }: Pick<Engines, 'log'>): HealthCheck {
+  const part = 'log';
+  const check = async (): Promise<PartHealth> => {
     await log.ends(TOPICS.spans);
-    return { part: 'log', state: 'ok' };
+    return { part, state: 'ok' };
   };
-  const view = (part: string): HealthCheck => ({
-    part,
-    check: async () => {
-      const running = views.running(part);
-      if (!running) return { part, state: 'down', detail: 'its consumer does not run' };
-      return { ...(await running.health().check()), part };
-    },
-  });
-  return [collector.health(), { part: 'log', check: checkLog }, assembler.health(), view('store'), view('index')];
+  return { part, check };
+}
+
+function viewCheck(views: ReplayableViews, part: string): HealthCheck {
+  const check = async (): Promise<PartHealth> => {
+    const running = views.running(part);
+    if (!running) return { part, state: 'down', detail: 'its consumer does not run' };
+    return { ...(await running.health().check()), part };
+  };
+  return { part, check };
 }

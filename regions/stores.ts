@@ -15,8 +15,6 @@ import type { AgedBlocks } from './store/cold-aged-blocks.js';
 import { openFolderStorage } from './store/cold-folder-storage.js';
 import type { ObjectStorage } from './store/cold-object-storage.js';
 import { ColdTier } from './store/cold-tier.js';
-import { openElasticsearchSegmentStore } from './store/elasticsearch-segment-store.js';
-import { openS3Storage } from './store/s3-object-storage.js';
 import type { SegmentStore } from './store/segment-store.js';
 import { createFolderSnapshots } from './store/snapshot-folder.js';
 import type { SnapshotEngine } from './store/snapshot-record.js';
@@ -79,6 +77,7 @@ async function elasticsearchStore({ options, clock, logger, registry }: StoreSet
   const { elasticsearchNodes, elasticsearchCaFile, snapshotRepository: repository, snapshotLocation } = options;
   if (elasticsearchNodes.length === 0) throw wrong('store: elasticsearch needs elasticsearchNodes');
   const nodes = elasticsearchNodes.map((node) => withCredentials(node, options));
+  const { openElasticsearchSegmentStore } = await import('./store/elasticsearch-segment-store.js');
   const open = () =>
     openElasticsearchSegmentStore({
       nodes,
@@ -132,6 +131,7 @@ async function coldStorage({ home, options, clock, logger }: StoreSetup): Promis
   if (options.cold === 'folder') return openFolderStorage(options.coldDir ?? folderOf(options, 'cold'));
   const { coldBucket: bucket, coldEndpoint, coldAccessKeyId, coldSecretAccessKeyFile } = options;
   if (!bucket) throw wrong('cold: s3 needs coldBucket');
+  const { openS3Storage } = await import('./store/s3-object-storage.js');
   const open = () =>
     openS3Storage({
       bucket,
@@ -150,12 +150,13 @@ function credentialsOf(accessKeyId: string, secretFile: string | null) {
 
 function agingOf(setup: StoreSetup, { warm }: HotStore, tiered: TieredSegmentStore | null): Service {
   const { options, clock, logger, registry } = setup;
-  const { warmAfterMs, coldAfterMs } = options;
+  const { warmAfterMs, coldAfterMs, agingIntervalMs: intervalMs } = options;
   return createAging({
     ...(tiered ? { store: tiered } : {}),
     ...(warm ? { warm } : {}),
     warmAfterMs,
     coldAfterMs,
+    intervalMs,
     clock,
     logger,
     registry,

@@ -209,6 +209,13 @@ describe('the other routes', () => {
         { region: EUROPE, action: 'ask', why: expect.stringContaining('short of the end') },
       ],
     });
+    expect(body.folded).toEqual([]);
+    rig.index.fold(TRACE, { region: EUROPE, startUnixNanoMin: 5n, endUnixNanoMax: 9n });
+    const folded = (await get(`${url}/v1/index/${TRACE}`)).body;
+    expect(folded).toMatchObject({
+      folded: [{ region: EUROPE, startTimeUnixNanoMin: '5', endTimeUnixNanoMax: '9' }],
+      plan: [{ code: 'has-record' }, { code: 'has-record' }, { region: EUROPE, action: 'ask', code: 'may-be-folded' }],
+    });
     rig.index.error = new Error('gone');
     expect((await get(`${url}/v1/index/${TRACE}`)).status).toBe(503);
   });

@@ -23,6 +23,8 @@ export function applierMetrics(registry: Registry, reports: Reports) {
       labelNames: ['source'],
       registers: [registry],
       collect: () => {
+        // Sources of which nothing is owned here any more would stand still.
+        gauge.reset();
         for (const { source, lagMs } of reporters.get(registry)?.lags() ?? []) gauge.set({ source }, lagMs / 1000);
       },
     });
@@ -35,6 +37,7 @@ export function applierMetrics(registry: Registry, reports: Reports) {
       labelNames: ['source'],
       registers: [registry],
       collect: () => {
+        gauge.reset();
         for (const { source, fromMs } of reporters.get(registry)?.vouched() ?? []) gauge.set({ source }, fromMs / 1000);
       },
     });

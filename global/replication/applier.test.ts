@@ -33,6 +33,47 @@ describe('applier', () => {
     expect(await applier.health().check()).toEqual({ part: 'index', state: 'ok' });
   });
 
+  test('a partition that another process owns now is not looked late by', async () => {
+    const { log, start, feed, clock, registry } = setUp();
+    const late = { part: 'index', state: 'degraded', detail: 'the watermark of us-east-1 is 61 s old' };
+    const ok = { part: 'index', state: 'ok' };
+    const own = (partition: number) =>
+      feed(OWN, partition, {
+        region: home,
+        watermark: { ...watermark(home, clock.nowMs(), partition), partitionCount: 2 },
+      });
+    const goOn = async (ms: number) => {
+      clock.advance(ms);
+      await settle();
+    };
+    await Promise.all([own(0), own(1)]);
+    const applier = await start();
+    await goOn(31_000);
+    log.giveAway(OWN, 1);
+    await own(0);
+    await goOn(30_000);
+    expect(await applier.health().check()).toEqual(ok);
+    expect(await registry.metrics()).toContain('meridian_applier_watermark_lag_seconds{source="us-east-1"} 30');
+
+    // Its time with the other process does not count; what was late before does, and what is not brought on from now.
+    await goOn(3_600_000);
+    log.takeBack(OWN, 1);
+    await own(0);
+    await settle();
+    expect(await applier.health().check()).toEqual(ok);
+    await goOn(30_000);
+    expect(await applier.health().check()).toEqual(late);
+    await own(1);
+    await settle();
+    expect(await applier.health().check()).toEqual(ok);
+
+    log.giveAway(OWN, 0);
+    log.giveAway(OWN, 1);
+    await goOn(3_600_000);
+    expect(await applier.health().check()).toEqual(ok);
+    expect(await registry.metrics()).not.toContain('meridian_applier_watermark_lag_seconds{source="us-east-1"}');
+  });
+
   test('a large batch goes to the index in slices, in order', async () => {
     const { index, start, feed } = setUp();
     const records = Array.from({ length: 5 }, (_, i) => ({

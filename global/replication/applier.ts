@@ -13,8 +13,7 @@ import {
 } from '../log/span-log.js';
 import { GROUPS, TOPICS } from '../log/topics.js';
 import type { RegionId } from '../model/ids.js';
-import type { Watermark } from '../model/metadata.js';
-import { maxNano, unixNanoToMs } from '../model/time.js';
+import { unixNanoToMs } from '../model/time.js';
 import { Backoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { ReachCrashPoint } from '../runtime/crash-points.js';
@@ -23,6 +22,7 @@ import type { Logger } from '../runtime/logger.js';
 import type { HealthCheck, PartHealth, Service } from '../runtime/service.js';
 import { applierMetrics } from './applier-metrics.js';
 import { decodeFeedBatch, slicesOf } from './feed-batch.js';
+import { FeedProgress } from './feed-progress.js';
 import { beginRun, continueRun, type FeedOrigin, type FeedRun, lossBefore } from './feed-run.js';
 import { missedFrom, missedRecords } from './missed-records.js';
 import { PoisonAccount } from './poison.js';
@@ -89,9 +89,8 @@ class LogApplier implements Applier {
   readonly #metrics;
   readonly #poison: PoisonAccount;
   readonly #stopped = new AbortController();
-  /** Per source: the newest watermark of each partition, ms. */
-  readonly #watermarksMs = new Map<RegionId, Map<number, number>>();
-  readonly #vouchedFrom = new Map<RegionId, Map<number, bigint>>();
+  /** What was applied of each feed partition, by place. */
+  readonly #progress = new Map<string, FeedProgress>();
   readonly #waitingAt = new Map<string, { message: string; sinceMs: number }>();
   #subscription: { stop(): Promise<void> } | null = null;
   #gathering: Promise<void> | null = null;
@@ -125,6 +124,7 @@ class LogApplier implements Applier {
     // Another member may have put records of this partition aside.
     let fresh = false;
     let run: FeedRun | null = null;
+    this.#progressOf(assignment).owned(this.options.clock.nowMs());
     return {
       records: async (batch) => {
         if (!fresh) await this.#retrying(batch, () => this.#poison.refresh());
@@ -137,6 +137,7 @@ class LogApplier implements Applier {
       },
       close: async () => {
         this.#waitingAt.delete(placeOf(assignment));
+        this.#progressOf(assignment).givenAway(this.options.clock.nowMs());
       },
     };
   }
@@ -213,8 +214,9 @@ class LogApplier implements Applier {
     for (const { appendedMs } of batch.records)
       this.#metrics.delaySeconds.observe(Math.max(0, now - appendedMs) / 1000);
     this.#metrics.records.inc(batch.records.length);
-    for (const { watermark } of found) if (watermark) this.#noteWatermark(watermark);
-    this.#noteVouched(batch, run);
+    const progress = this.#progressOf(batch);
+    for (const { watermark } of found) if (watermark) progress.note(watermark);
+    progress.vouchedFromUnixNano = run.vouchedFromUnixNano;
     return run;
   }
 
@@ -299,35 +301,47 @@ class LogApplier implements Applier {
     return this.options.mirrorsNeverSkip ? 'mirrored-whole' : 'mirrored';
   }
 
-  #noteVouched({ topic, partition }: LogBatch, { vouchedFromUnixNano }: FeedRun): void {
-    const { home, sources } = this.options;
-    const source = sources.find((s) => topic === mirroredTopic(s, TOPICS.traceMetadata)) ?? home;
-    const known = this.#vouchedFrom.get(source) ?? new Map<number, bigint>();
-    known.set(partition, vouchedFromUnixNano);
-    this.#vouchedFrom.set(source, known);
+  #progressOf(place: { topic: string; partition: number }): FeedProgress {
+    const key = placeOf(place);
+    let progress = this.#progress.get(key);
+    if (!progress) {
+      const { home, sources } = this.options;
+      const source = sources.find((s) => place.topic === mirroredTopic(s, TOPICS.traceMetadata)) ?? home;
+      progress = new FeedProgress(source);
+      this.#progress.set(key, progress);
+    }
+    return progress;
   }
 
-  /** The latest time of the partitions, by source. */
+  /** The latest time of the partitions that are owned here, by source. */
   #vouched(): { source: RegionId; fromMs: number }[] {
-    return [...this.#vouchedFrom].map(([source, partitions]) => ({
-      source,
-      fromMs: unixNanoToMs([...partitions.values()].reduce(maxNano)),
-    }));
+    return this.#bySource(
+      ({ vouchedFromUnixNano }) => (vouchedFromUnixNano === null ? null : unixNanoToMs(vouchedFromUnixNano)),
+      Math.max,
+    ).map(([source, fromMs]) => ({ source, fromMs }));
   }
 
-  #noteWatermark({ region, partition, watermarkUnixNano }: Watermark): void {
-    const known = this.#watermarksMs.get(region) ?? new Map<number, number>();
-    known.set(partition, Math.max(known.get(partition) ?? 0, unixNanoToMs(watermarkUnixNano)));
-    this.#watermarksMs.set(region, known);
-  }
-
-  /** Age of the oldest partition's watermark, by source. Sources that published none yet are left out. */
+  /** Age of the oldest watermark of the partitions that are owned here, by source. Sources that published none yet are left out. */
   #lags(): { source: RegionId; lagMs: number }[] {
     const now = this.options.clock.nowMs();
-    return [...this.#watermarksMs].map(([source, partitions]) => ({
+    return this.#bySource(({ oldestMs }) => oldestMs, Math.min).map(([source, oldestMs]) => ({
       source,
-      lagMs: Math.max(0, now - Math.min(...partitions.values())),
+      lagMs: Math.max(0, now - oldestMs),
     }));
+  }
+
+  #bySource(
+    of: (progress: FeedProgress) => number | null,
+    join: (a: number, b: number) => number,
+  ): [RegionId, number][] {
+    const found = new Map<RegionId, number>();
+    for (const progress of this.#progress.values()) {
+      const value = progress.isOwned ? of(progress) : null;
+      if (value === null) continue;
+      const known = found.get(progress.source);
+      found.set(progress.source, known === undefined ? value : join(known, value));
+    }
+    return [...found];
   }
 
   health(): HealthCheck {

@@ -25,7 +25,9 @@ export class MemoryLog implements LogAppender, LogConsumers, LogOffsets, LogRead
   readonly #topics = new Map<string, Topic>();
   readonly #commits = new Map<string, number>();
   readonly #watchers = new Set<() => void>();
-  /** Grows with each append. */
+  /** Partitions that another member owns for now. */
+  readonly #away = new Set<string>();
+  /** Grows with each append, and when a partition changes hands. */
   version = 0;
   onAppend: (when: 'before' | 'after', topic: string, partition: number) => void = () => {};
 
@@ -58,8 +60,7 @@ export class MemoryLog implements LogAppender, LogConsumers, LogOffsets, LogRead
     for (const entry of entries) {
       records.push({ ...entry, offset: this.#end(topic, partition), appendedMs: this.clock.nowMs() });
     }
-    this.version++;
-    for (const wake of [...this.#watchers]) wake();
+    this.#changed();
     this.onAppend('after', topic, partition);
     return { firstOffset };
   }
@@ -67,6 +68,22 @@ export class MemoryLog implements LogAppender, LogConsumers, LogOffsets, LogRead
   #end(topic: string, partition: number): number {
     const { partitions, startOffsets } = this.#topic(topic);
     return (partitions[partition]!.at(-1)?.offset ?? startOffsets[partition]! - 1) + 1;
+  }
+
+  #changed(): void {
+    this.version++;
+    for (const wake of [...this.#watchers]) wake();
+  }
+
+  /** The partition goes to another member, as in a rebalance. What it commits is `rewind`. */
+  giveAway(topic: string, partition: number): void {
+    this.#away.add(`${topic}/${partition}`);
+    this.#changed();
+  }
+
+  takeBack(topic: string, partition: number): void {
+    this.#away.delete(`${topic}/${partition}`);
+    this.#changed();
   }
 
   /** Forgets the records before the offset, as retention does. */
@@ -140,7 +157,12 @@ export class MemoryLog implements LogAppender, LogConsumers, LogOffsets, LogRead
 
   async #consume(subscription: LogSubscription, topic: string, partition: number, signal: AbortSignal): Promise<void> {
     const key = `${subscription.group}/${topic}/${partition}`;
+    const isAway = () => this.#away.has(`${topic}/${partition}`);
     while (!signal.aborted) {
+      if (isAway()) {
+        await this.changed(signal, this.version);
+        continue;
+      }
       let next = this.#commits.get(key) ?? 0;
       const handler: PartitionHandler = subscription.assigned({
         topic,
@@ -151,7 +173,7 @@ export class MemoryLog implements LogAppender, LogConsumers, LogOffsets, LogRead
         },
       });
       try {
-        while (!signal.aborted) {
+        while (!signal.aborted && !isAway()) {
           const since = this.version;
           const records = await this.read(topic, partition, next, subscription.batchBytesMax);
           if (records.length === 0) {
@@ -161,7 +183,7 @@ export class MemoryLog implements LogAppender, LogConsumers, LogOffsets, LogRead
           await handler.records({ topic, partition, records });
           next = records.at(-1)!.offset + 1;
         }
-        await handler.close('stopped');
+        await handler.close(isAway() ? 'revoked' : 'stopped');
       } catch {
         await handler.close('lost');
         await new Promise((resolve) => setImmediate(resolve));

@@ -1,6 +1,6 @@
 import cron, { type ScheduledTask } from 'node-cron';
 import { BUCKET_MS } from '../index/digest.js';
-import type { IndexDigest, IndexDigests, TraceIndexWriter } from '../index/trace-index.js';
+import type { IndexDigest, IndexDigests, TraceIndexFolding, TraceIndexWriter } from '../index/trace-index.js';
 import type { RegionId, TraceId } from '../model/ids.js';
 import type { RegionIndexReads } from '../region-api/region-client.js';
 import type { Clock } from '../runtime/clock.js';
@@ -34,7 +34,7 @@ export interface ReconcileOptions {
   /** The regions whose records are compared, the home region's own among them. */
   readonly sources: readonly RegionId[];
   readonly peers: readonly ReconcilePeer[];
-  readonly index: TraceIndexWriter & IndexDigests;
+  readonly index: TraceIndexWriter & IndexDigests & Pick<TraceIndexFolding, 'foldedBeforeMs'>;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Buckets that began before this are left alone: copies forget them at different moments. */
@@ -67,6 +67,10 @@ export interface ReconcileReport {
  * Makes this region's index hold all that its peers' hold: compares digests per source region and hour, and joins in the peer's records of
  * each differing bucket. It only adds; that each region does it makes all equal. A peer that fails is reported, the others go on.
  * Rejects with what the own index rejects with.
+ *
+ * What is folded here is not compared, nor taken (docs/decisions/0012): its records are gone on purpose, and a peer that has not folded yet would give
+ * all of them back. What is folded there is not among the peer's digests, so nothing is taken for missing on either side, whoever folds first.
+ * A fold may begin at any time, so how far this index is folded is asked after its digests, and again before records are taken.
  */
 export async function reconcile(options: ReconcileOptions): Promise<ReconcileReport> {
   const { peers, clock, logger, home } = options;
@@ -125,10 +129,12 @@ async function reconcileSource(
     throw new MeridianError('too-large', `${peer.region} names ${theirs.length} buckets of ${source}`, 'never');
   }
   const ours = new Map((await own(index.digests(source))).map((digest) => [digest.bucketStartMs, digest]));
+  // Not before: a day that was folded between the two would be missing above, and seem to be wanted.
+  const cutoffMs = Math.max(oldestMs, await own(index.foldedBeforeMs()));
   const youngMs = options.clock.nowMs() - YOUNG_BUCKET_MS - BUCKET_MS;
   const compared = theirs.filter(
     ({ bucketStartMs, recordCount }) =>
-      bucketStartMs >= oldestMs && (bucketStartMs < youngMs || recordCount <= YOUNG_BUCKET_RECORDS_MAX),
+      bucketStartMs >= cutoffMs && (bucketStartMs < youngMs || recordCount <= YOUNG_BUCKET_RECORDS_MAX),
   );
   report.bucketsCompared += compared.length;
   const differing = compared.filter((digest) => !sameDigest(digest, ours.get(digest.bucketStartMs)));
@@ -161,6 +167,7 @@ async function pullBucket(
     const traces = await peer.client.indexBucket(source, bucketStartMs, after, pageRecords, callOptions(options));
     if (traces.length === 0) return;
     if (page === pagesMax) break;
+    if (bucketStartMs < (await own(options.index.foldedBeforeMs()))) return;
     for (const trace of traces) {
       if (trace.region !== source || (after !== null && trace.traceId <= after)) {
         throw new MeridianError(

@@ -51,7 +51,8 @@ describe('opening an engine that may be away', () => {
 
   test('one that is away is asked for until it comes; calls say since when and why', async () => {
     const { options, clock, engine, opened } = rig([away(), away()]);
-    const { engine: port, member } = await openOrLater(options);
+    const { engine: port, member, whenOpen } = await openOrLater(options);
+    const open = whenOpen();
     const part = member((opened) => ({ shout: async (text: string) => (await opened.ask(text)).toUpperCase() }));
     await expect(part.shout('where')).rejects.toMatchObject({ code: 'unavailable' });
     await expect(port.ask('where')).rejects.toMatchObject({
@@ -63,6 +64,7 @@ describe('opening an engine that may be away', () => {
     expect(opened()).toBe(2);
     await expect(port.ask('where')).rejects.toMatchObject({ code: 'unavailable' });
     await clock.advance(LATE_OPENING_WAITS.firstMs);
+    await open;
     expect(await port.ask('here')).toBe('here!');
     expect(await part.shout('here')).toBe('HERE!');
     await port.close();
@@ -81,8 +83,10 @@ describe('opening an engine that may be away', () => {
 
   test('closing before it came ends the trying', async () => {
     const { options, clock, opened } = rig([away(), away()]);
-    const { engine: port } = await openOrLater(options);
+    const { engine: port, whenOpen } = await openOrLater(options);
+    const open = expect(whenOpen()).rejects.toMatchObject({ code: 'unavailable' });
     await port.close();
+    await open;
     await clock.advance(LATE_OPENING_WAITS.maxMs);
     expect(opened()).toBe(1);
   });

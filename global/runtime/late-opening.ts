@@ -16,6 +16,10 @@ export const LATE_OPENING_WAITS: BackoffRange = { firstMs: 250, maxMs: 5_000 };
 /** An engine that is open, or stands in until it is. */
 export interface Opened<T> {
   readonly engine: T;
+  /** Whether it was away when it was asked for first. */
+  readonly late: boolean;
+  /** Resolves when it is open; rejects when it cannot be opened, or was closed before. */
+  whenOpen(): Promise<void>;
   /** A part of the engine that is itself a port, e.g. its snapshots. */
   member<M extends object>(pick: (engine: T) => M): M;
 }
@@ -31,12 +35,13 @@ export interface Opened<T> {
 export async function openOrLater<T extends Closing>(options: LateOpeningOptions<T>): Promise<Opened<T>> {
   try {
     const engine = await options.open();
-    return { engine, member: (pick) => pick(engine) };
+    return { engine, late: false, whenOpen: async () => {}, member: (pick) => pick(engine) };
   } catch (error) {
     if (!isPassing(error)) throw error;
     const late = new LateOpening(options, error);
     const engine = standIn(() => late.opened(), { close: () => late.close() });
-    return { engine, member: (pick) => standIn(() => pick(late.opened())) };
+    const member: Opened<T>['member'] = (pick) => standIn(() => pick(late.opened()));
+    return { engine, late: true, whenOpen: () => late.whenOpen(), member };
   }
 }
 
@@ -76,6 +81,11 @@ class LateOpening<T extends Closing> {
       'later',
       { cause: this.#failure },
     );
+  }
+
+  async whenOpen(): Promise<void> {
+    await this.#trying;
+    this.opened();
   }
 
   async close(): Promise<void> {

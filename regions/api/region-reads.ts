@@ -1,8 +1,9 @@
 import { joinMetadata } from '../../global/index/join.js';
-import type { TraceIndexReader } from '../../global/index/trace-index.js';
+import type { TraceIndexReader, TraceLocation } from '../../global/index/trace-index.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
-import type { BlockId, TraceMetadata } from '../../global/model/metadata.js';
+import { MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js';
 import { compareSearchPositions, type SearchPosition, type SearchRequest } from '../../global/model/query.js';
+import { minNano } from '../../global/model/time.js';
 import type {
   MissingPart,
   RegionSearchPage,
@@ -14,7 +15,8 @@ import type { Clock } from '../../global/runtime/clock.js';
 import { messageOf } from '../../global/runtime/errors.js';
 import { StateMemory } from '../../global/runtime/health.js';
 import type { LiveSegments } from '../assembler/open-traces-reader.js';
-import type { SearchPage, SegmentStoreReader, SegmentStoreSearch } from '../store/segment-store.js';
+import type { ReadHints, SearchPage, SegmentStoreReader, SegmentStoreSearch } from '../store/segment-store.js';
+import { PartialAnswer } from '../store/tiered-partial-answer.js';
 import type { LiveReads, LiveSegment } from './live-peer.js';
 
 export interface RegionReadsOptions {
@@ -39,6 +41,8 @@ export class RegionReads {
   readonly #options: RegionReadsOptions;
   readonly #storeState: StateMemory;
   readonly #liveState: StateMemory;
+  /** Of tiers of the store that have failed before. */
+  readonly #tierStates = new Map<string, StateMemory>();
 
   constructor(options: RegionReadsOptions) {
     this.#options = options;
@@ -54,8 +58,8 @@ export class RegionReads {
       for (const segment of found) segments.push({ ...segment, live: isLive });
     };
     add(await this.#live(source, traceId, missing), true);
-    const known = await this.#ownBlocks(source, traceId);
-    const hints = { blocks: [...new Set([...blocks, ...known])], complete: false };
+    const known = hintsFrom(await this.#locate(traceId), source);
+    const hints = { ...known, blocks: [...new Set([...blocks, ...known.blocks])] };
     add((await this.#ask(this.#storeState, missing, () => store.get(source, traceId, hints))) ?? [], false);
     return { ...cutAt(segments, bytesMax), missing };
   }
@@ -96,28 +100,63 @@ export class RegionReads {
     return answer.pages;
   }
 
-  /** What a part answers; null, and named in `missing`, when it fails. */
+  /** What a part answers; null, and named in `missing`, when it fails. Where one of its tiers fails, that one is named, and the others' answer is given. */
   async #ask<T>(part: StateMemory, missing: MissingPart[], ask: () => Promise<T>): Promise<T | null> {
     try {
       const answer = await ask();
       part.succeeded();
+      if (part === this.#storeState) for (const tier of this.#tierStates.values()) tier.succeeded();
       return answer;
     } catch (error) {
+      if (error instanceof PartialAnswer) {
+        const reason = messageOf(error.cause);
+        const tier = this.#stateOf(error.part);
+        if (tier !== part) part.succeeded();
+        tier.failed(reason);
+        missing.push({ part: error.part, reason, sinceMs: tier.sinceMs });
+        return error.answer;
+      }
       part.failed(messageOf(error));
       missing.push({ part: part.part, reason: messageOf(error), sinceMs: part.sinceMs });
       return null;
     }
   }
 
-  /** Blocks that the region's own index names: a get by id. The index is only a help here; without it the store searches. */
-  async #ownBlocks(source: RegionId, traceId: TraceId): Promise<readonly BlockId[]> {
+  /** Since when a tier of the store has been failing is remembered from its first failure on. */
+  #stateOf(tier: string): StateMemory {
+    if (tier === this.#storeState.part) return this.#storeState;
+    const known = this.#tierStates.get(tier) ?? new StateMemory(tier, this.#options.clock);
+    this.#tierStates.set(tier, known);
+    return known;
+  }
+
+  /**
+   * What the region's own index knows; null where it cannot be read: it is only a help here, and without it the store searches. Folded parts are asked for
+   * too, since the hints say before when there is nothing.
+   */
+  async #locate(traceId: TraceId): Promise<TraceLocation | null> {
     try {
       const [location] = await this.#options.index.locate([traceId]);
-      return location?.records.find((record) => record.region === source)?.blocks ?? [];
+      return location ?? null;
     } catch {
-      return [];
+      return null;
     }
   }
+}
+
+/**
+ * What the own index tells the store: blocks to get by id, and before when nothing of the trace can lie. The latter must be proof (`ReadHints`), so it is given only
+ * where the record knows the root, as nothing of a trace begins before it, and where its times can be believed. A folded part of the
+ * region may be an older one, with a root of its own, which the record knows nothing of: then nothing begins before either.
+ */
+export function hintsFrom(location: TraceLocation | null, source: RegionId): ReadHints {
+  const record = location?.records.find(({ region }) => region === source);
+  if (!record) return { blocks: [], complete: false };
+  const hints = { blocks: record.blocks, complete: false };
+  if (record.root === null || (record.flags & MetadataFlag.implausibleTime) !== 0) return hints;
+  const folded = location?.folded?.find(({ region }) => region === source);
+  const { startUnixNano } = record;
+  return { ...hints, startUnixNanoMin: folded ? minNano(startUnixNano, folded.startUnixNanoMin) : startUnixNano };
 }
 
 /** As many segments as fit into `bytesMax` (0: all), at least one. */

@@ -1,8 +1,10 @@
+import { once } from 'node:events';
+import { connect } from 'node:http2';
 import { gzipSync } from 'node:zlib';
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
 import { MeridianError } from '../../global/runtime/errors.js';
-import { traceService } from './otlp-grpc.js';
+import { traceService, WINDOWS } from './otlp-grpc.js';
 import { MemoryAppender } from './testing/memory-appender.js';
 import { encodeSpans, startTestCollector, type TestCollector, testSpan } from './testing/test-collector.js';
 
@@ -55,6 +57,21 @@ describe('OTLP/gRPC', () => {
     expect(answer.toString()).toContain('1 of 2 spans rejected: #1');
     expect(spans()).toHaveLength(3);
     expect(await call(Buffer.alloc(0))).toHaveLength(0);
+  });
+
+  test('takes several batches of an SDK at once without round trips for more room', async () => {
+    const { grpc } = await start();
+    const session = connect(`http://${grpc}`);
+    try {
+      const [settings] = await once(session, 'remoteSettings');
+      expect(settings.initialWindowSize).toBe(WINDOWS.streamBytes);
+      // The connection's window comes in a frame of its own.
+      while (session.state.remoteWindowSize !== WINDOWS.connectionBytes) {
+        await new Promise((resolve) => session.ping(resolve));
+      }
+    } finally {
+      session.destroy();
+    }
   });
 
   test('malformed: INVALID_ARGUMENT, not to be sent again', async () => {

@@ -12,6 +12,11 @@ import {
 import type { ChannelSecurity, ListenAddress } from '../../global/runtime/channel-security.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import { MeridianError } from '../../global/runtime/errors.js';
+import {
+  type FlowControlWindows,
+  widenConnectionWindow,
+  widenStreamWindow,
+} from '../../global/runtime/http2-windows.js';
 import { closeGrpc, listenGrpc } from '../../global/runtime/listening.js';
 import type { Logger } from '../../global/runtime/logger.js';
 import type { Service } from '../../global/runtime/service.js';
@@ -57,6 +62,9 @@ export const traceService = {
 
 const PROTOCOL = 'otlp-grpc';
 
+/** A few batches of an SDK at once per connection. */
+export const WINDOWS: FlowControlWindows = { streamBytes: 1024 * 1024, connectionBytes: 8 * 1024 * 1024 };
+
 /** OTLP/gRPC. One start, one stop. */
 export class OtlpGrpcListener implements Service {
   readonly #options: OtlpGrpcOptions;
@@ -74,6 +82,7 @@ export class OtlpGrpcListener implements Service {
       'grpc.enable_channelz': 0,
       interceptors: [this.#admit],
     });
+    widenStreamWindow(this.#server, WINDOWS);
     const Export: handleUnaryCall<Buffer, Buffer> = (call, callback) => {
       void this.#export(call.request).then(
         (answer) => callback(null, answer),
@@ -91,6 +100,7 @@ export class OtlpGrpcListener implements Service {
   async start(): Promise<void> {
     const { listen, security } = this.#options;
     this.#address = await listenGrpc(this.#server, listen, { name: 'OTLP/gRPC' }, security);
+    widenConnectionWindow(this.#server, WINDOWS);
   }
 
   stop(): Promise<void> {

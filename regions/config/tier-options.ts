@@ -26,6 +26,13 @@ export const TIER_OPTIONS = {
     min: HOUR_MS,
     max: TEN_YEARS_MS,
   }),
+  agingIntervalMs: integer({
+    help: 'from one look for traces that have aged to the next',
+    unit: 'ms',
+    default: AGING_DEFAULTS.intervalMs,
+    min: 1000,
+    max: 24 * HOUR_MS,
+  }),
   coldDir: optionalText({ help: 'folder of the cold tier (cold: folder); default: cold below dataDir' }),
   coldBucket: optionalText({ help: 'bucket of the cold tier (cold: s3); it has to be there' }),
   coldPrefix: optionalText({ help: 'what the names of objects begin with; default: the region' }),

@@ -29,7 +29,7 @@ export interface KafkaLimits {
   readonly fetchBytesMax: number;
   /** How long a broker holds a fetch that has nothing to answer. A rebalance waits for it. */
   readonly fetchWaitMs: number;
-  /** A member that is silent for this long loses its partitions. */
+  /** A member that is silent for this long loses its partitions. A broker takes no less than its `group.min.session.timeout.ms`, 6 s by default. */
   readonly sessionMs: number;
   readonly heartbeatMs: number;
   /** How long a rebalance waits for members to let go of their partitions: longer than any handler takes for a batch and its close. */
@@ -58,7 +58,7 @@ export const KAFKA_LIMITS: KafkaLimits = {
   fetchPartitionBytesMax: MIB,
   fetchBytesMax: 16 * MIB,
   fetchWaitMs: 250,
-  sessionMs: 10_000,
+  sessionMs: 6_000,
   heartbeatMs: 500,
   rebalanceMs: 60_000,
   redeliveryMs: 100,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { VouchedWatermark } from '../../global/index/trace-index.js';
+import type { FoldedPart, VouchedWatermark } from '../../global/index/trace-index.js';
 import { tracePartition } from '../../global/log/partition.js';
 import { traceIdBytes } from '../../global/model/ids.js';
 import { type BlockId, MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js';
@@ -30,11 +30,17 @@ function watermark(of: typeof A, watermarkUnixNano: bigint, changes: Partial<Vou
   };
 }
 
-function plan(changes: Partial<TracePlanInput> & { records?: TraceMetadata[]; watermarks?: VouchedWatermark[] }) {
-  const { records = [], watermarks = [], ...rest } = changes;
+function plan(
+  changes: Partial<TracePlanInput> & {
+    records?: TraceMetadata[];
+    watermarks?: VouchedWatermark[];
+    folded?: FoldedPart[];
+  },
+) {
+  const { records = [], watermarks = [], folded, ...rest } = changes;
   return planTrace({
     traceId: TRACE,
-    location: { traceId: TRACE, records, watermarks },
+    location: { traceId: TRACE, records, watermarks, ...(folded ? { folded } : {}) },
     regions: [A, B, C].map((r) => ({ region: r, spansPartitions: 8 })),
     graceNano: GRACE,
     nowUnixNano: NOW,
@@ -130,6 +136,81 @@ describe('planTrace', () => {
   test('implausible times of a known part prove nothing', () => {
     const records = [record(A, { flags: MetadataFlag.closed | MetadataFlag.implausibleTime })];
     expect(codes(plan({ records, watermarks: [watermark(B, NOW)] }))[1]).toBe('b ask implausible-times');
+  });
+
+  describe('folded parts', () => {
+    const START = END - SECOND;
+    const part = (of = A, changes: Partial<FoldedPart> = {}): FoldedPart => ({
+      region: of,
+      startUnixNanoMin: START,
+      endUnixNanoMax: END,
+      ...changes,
+    });
+    const past = (of: typeof A) => watermark(of, END + GRACE + 1n);
+
+    test('beside a record: their regions are asked, the others skipped as ever', () => {
+      const regions = plan({ records: [record()], folded: [part(C)], watermarks: [past(B), past(C)] });
+      expect(codes(regions)).toEqual(['a ask has-record', 'b skip absence-proved', 'c ask may-be-folded']);
+      expect(regions[2]!.why).toBe(
+        'no record, but a folded day may have had one, of spans from 2026-11-20T11:59:59Z to 2026-11-20T12:00:00Z',
+      );
+    });
+
+    test('beside a record they widen what is known, to the nanosecond, at both ends', () => {
+      const late = part(A, { endUnixNanoMax: END + 1n });
+      expect(codes(plan({ records: [record()], folded: [late], watermarks: [past(B)] }))[1]).toBe(
+        'b ask watermark-behind',
+      );
+      const from = [watermark(B, NOW, { vouchedFromUnixNano: START - GRACE })];
+      const early = part(A, { startUnixNanoMin: START - 1n });
+      expect(codes(plan({ records: [record()], folded: [part()], watermarks: from }))[1]).toBe('b skip absence-proved');
+      expect(codes(plan({ records: [record()], folded: [early], watermarks: from }))[1]).toBe('b ask not-vouched-for');
+    });
+
+    test('a region that has both is asked for its record, with its blocks', () => {
+      const blocks = ['a/0/7/1' as BlockId];
+      const [first] = plan({ records: [record(A, { blocks })], folded: [part()] });
+      expect([first!.code, first!.blocks]).toEqual(['has-record', blocks]);
+    });
+
+    test('without a record: those regions first, the others wait, however far their watermarks are', () => {
+      const regions = plan({ folded: [part(A), part(C)], watermarks: [watermark(B, NOW)] });
+      expect(codes(regions)).toEqual(['a ask may-be-folded', 'b ask after-folded', 'c ask may-be-folded']);
+      expect(regions[1]!.why).toBe(
+        'no region has a record; asked after a, c, unless a part that is found there proves that there is none here',
+      );
+    });
+
+    test('nothing waits where every region may have a part, or those that may are not of the fleet', () => {
+      const everywhere = plan({ folded: [part(A), part(B), part(C)] });
+      expect(everywhere.map((r) => r.code)).toEqual(Array(3).fill('may-be-folded'));
+      const elsewhere = plan({ folded: [part(region('gone'))], watermarks: [watermark(B, NOW)] });
+      expect(elsewhere.map((r) => r.code)).toEqual(Array(3).fill('no-record-anywhere'));
+    });
+
+    test('second step, a span was found: it is as good as a record, and the folded parts widen it', () => {
+      const found = [record()];
+      const regions = plan({ folded: [part()], found, watermarks: [past(B), watermark(C, END + GRACE)] });
+      expect(codes(regions)).toEqual(['a ask may-be-folded', 'b skip absence-proved', 'c ask watermark-behind']);
+      expect(regions[1]!.why).toContain('past the end of every known part (by the answer of a) plus the grace of 30 s');
+      const wide = part(A, { endUnixNanoMax: END + 1n });
+      expect(codes(plan({ folded: [wide], found, watermarks: [past(B)] }))[1]).toBe('b ask watermark-behind');
+    });
+
+    test('second step: root and implausible times of what was found count', () => {
+      const vouched = [watermark(B, NOW, { vouchedFromUnixNano: 1n })];
+      const of = (changes: Partial<TraceMetadata>) =>
+        codes(plan({ folded: [part()], found: [record(A, changes)], watermarks: vouched }))[1];
+      expect(of({})).toBe('b skip absence-proved');
+      expect(of({ root: null })).toBe('b ask not-vouched-for');
+      expect(of({ flags: MetadataFlag.implausibleTime })).toBe('b ask implausible-times');
+    });
+
+    test('second step, nothing was found: all are asked', () => {
+      const regions = plan({ folded: [part()], found: [], watermarks: [watermark(B, NOW), watermark(C, NOW)] });
+      expect(codes(regions)).toEqual(['a ask may-be-folded', 'b ask no-record-anywhere', 'c ask no-record-anywhere']);
+      expect(regions[1]!.why).toContain('and those that may have had one have given no span');
+    });
   });
 
   test('names the blocks of the region that has some', () => {

@@ -1,8 +1,9 @@
-import type { TraceLocation, VouchedWatermark } from '../../global/index/trace-index.js';
+import { type KnownExtent, knownExtent } from '../../global/index/folded.js';
+import type { FoldedPart, TraceLocation, VouchedWatermark } from '../../global/index/trace-index.js';
 import { tracePartition } from '../../global/log/partition.js';
 import { type RegionId, type TraceId, traceIdBytes } from '../../global/model/ids.js';
 import { type BlockId, MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js';
-import { maxNano, minNano, unixNanoToMs } from '../../global/model/time.js';
+import { minNano, unixNanoToMs } from '../../global/model/time.js';
 import { formatDuration } from './format-duration.js';
 
 /** Why a region is asked or skipped; stable, for tests, metrics and `?explain=1`. */
@@ -11,7 +12,11 @@ export type PlanCode =
   | 'absence-proved'
   /** Asked: the index has a record of the region for the trace. */
   | 'has-record'
-  /** Asked: no region has a record, so nothing bounds the trace in time. */
+  /** Asked: a filter of folded days says that the region may have had a record (docs/decisions/0012). */
+  | 'may-be-folded'
+  /** Asked in a second step, unless what the regions that `may-be-folded` answer proves absence: no region has a record. */
+  | 'after-folded'
+  /** Asked: no region has a record, nor answered with a span, so nothing bounds the trace in time. */
   | 'no-record-anywhere'
   /** Asked: the index could not be read. */
   | 'index-unavailable'
@@ -36,7 +41,7 @@ export interface RegionPlan {
   readonly blocks: readonly BlockId[];
 }
 
-/** One entry per configured region, in the order of the fleet. */
+/** One entry per configured region, in the order of the fleet. Where some are `after-folded`, it is the first step of two. */
 export interface TracePlan {
   readonly traceId: TraceId;
   readonly regions: readonly RegionPlan[];
@@ -51,12 +56,21 @@ export interface TracePlanInput {
   readonly graceNano: bigint;
   /** The router's wall clock: no watermark proves anything beyond it. */
   readonly nowUnixNano: bigint;
+  /**
+   * The second step: what the regions of the first have answered so far, as records (`answerRecord`); empty: no span. Left out: they have not
+   * been asked yet.
+   */
+  readonly found?: readonly TraceMetadata[];
 }
 
 /**
  * Decides which regions are asked for a trace. A region is skipped only where the index proves absence: it has no record of the
- * trace, some other region has one, and its watermark of the trace's own partition (under the fleet's current
+ * trace and no folded part, some other region has a record, and its watermark of the trace's own partition (under the fleet's current
  * partition count) lies past the end of every known part plus the grace, and vouches for all of the trace's time. Any doubt means ask.
+ *
+ * A folded part is a reason to ask its region, and widens what is known of when the trace was; it is no proof that there is such a trace (docs/decisions/0012). So
+ * where regions have folded parts and none has a record, the others wait for a second step: with a span among the answers the
+ * rules hold as with a record, without one all are asked. Planning that step before all have answered is right too.
  *
  * What a watermark vouches for may begin in the middle of the region's feed (docs/decisions/0006); a part of the trace that was
  * appended before that may have no record here, now or ever. That there is no such part is only known where the root is among the known spans, as nothing
@@ -67,8 +81,12 @@ export interface TracePlanInput {
  * clock: an assembler whose clock runs ahead must not prove the future. Pure.
  */
 export function planTrace(input: TracePlanInput): TracePlan {
-  const { traceId, location } = input;
-  const known = location?.records ?? [];
+  const { traceId, location, found } = input;
+  const records = location?.records ?? [];
+  const folded = location?.folded ?? [];
+  const extent = location && knownExtent(location, found);
+  const implausible = [...records, ...(found ?? [])].find((r) => (r.flags & MetadataFlag.implausibleTime) !== 0);
+  const first = records.length > 0 || found ? [] : input.regions.filter((r) => folded.some(sameRegion(r)));
   const partition = new Partitioner(traceId);
   return {
     traceId,
@@ -81,16 +99,25 @@ export function planTrace(input: TracePlanInput): TracePlan {
         blocks,
       });
       if (!location) return ask('index-unavailable', 'the index could not be read');
-      const record = known.find((r) => r.region === region);
+      const record = records.find(sameRegion({ region }));
       if (record) return ask('has-record', describeRecord(record), record.blocks);
-      if (known.length === 0) {
-        return ask('no-record-anywhere', 'no region has a record of the trace, so its time is not known');
+      const part = folded.find(sameRegion({ region }));
+      if (part) return ask('may-be-folded', describeFolded(part));
+      if (first.length > 0) {
+        const names = first.map((r) => r.region).join(', ');
+        return ask(
+          'after-folded',
+          `no region has a record; asked after ${names}, unless a part that is found there proves that there is none here`,
+        );
       }
-      const implausible = known.find((r) => (r.flags & MetadataFlag.implausibleTime) !== 0);
+      if (!extent) {
+        const nor = found ? ', and those that may have had one have given no span' : '';
+        return ask('no-record-anywhere', `no region has a record of the trace${nor}, so its time is not known`);
+      }
       if (implausible) {
         return ask('implausible-times', `no record, but the times of ${implausible.region}'s part are implausible`);
       }
-      const watermark = location.watermarks.find((w) => w.region === region);
+      const watermark = location.watermarks.find(sameRegion({ region }));
       if (!watermark) return ask('no-watermark', 'no record, and no watermark of the region is known');
       if (
         watermark.partitionCount !== spansPartitions ||
@@ -101,48 +128,56 @@ export function planTrace(input: TracePlanInput): TracePlan {
           `no record, but the watermark is of partition ${watermark.partition} of ${watermark.partitionCount}, the fleet file says ${spansPartitions}`,
         );
       }
-      return byWatermark(region, known, watermark, input);
+      return byWatermark(region, extent, watermark, input);
     }),
   };
 }
 
+function sameRegion({ region }: { readonly region: RegionId }): (other: { readonly region: RegionId }) => boolean {
+  return (other) => other.region === region;
+}
+
 function byWatermark(
   region: RegionId,
-  known: readonly TraceMetadata[],
+  extent: KnownExtent,
   watermark: VouchedWatermark,
-  { graceNano, nowUnixNano }: TracePlanInput,
+  { graceNano, nowUnixNano, found = [] }: TracePlanInput,
 ): RegionPlan {
-  const end = known.map((r) => r.endUnixNano).reduce(maxNano);
   const proved = minNano(watermark.watermarkUnixNano, nowUnixNano);
-  const margin = proved - (end + graceNano);
+  const margin = proved - (extent.endUnixNano + graceNano);
   const grace = formatDuration(graceNano);
   const at = formatTime(proved);
+  const by = found.length === 0 ? '' : ` (by the answer of ${found.map((f) => f.region).join(', ')})`;
   if (margin > 0n) {
-    const doubt = beforeVouched(known, watermark, graceNano);
+    const doubt = beforeVouched(extent, watermark, graceNano);
     if (doubt !== null) {
       const why = `no record, but ${doubt}`;
       return { region, action: 'ask', code: 'not-vouched-for', why, blocks: [] };
     }
-    const why = `watermark ${at} is ${formatDuration(margin)} past the end of every known part plus the grace of ${grace}, and no record`;
+    const why = `watermark ${at} is ${formatDuration(margin)} past the end of every known part${by} plus the grace of ${grace}, and no record`;
     return { region, action: 'skip', code: 'absence-proved', why, blocks: [] };
   }
-  const why = `no record, but watermark ${at} is ${formatDuration(-margin)} short of the end of the known parts plus the grace of ${grace}`;
+  const why = `no record, but watermark ${at} is ${formatDuration(-margin)} short of the end of the known parts${by} plus the grace of ${grace}`;
   return { region, action: 'ask', code: 'watermark-behind', why, blocks: [] };
 }
 
 /** Why the region may hold a part that was appended before what the watermark vouches for; null: it cannot. */
 function beforeVouched(
-  known: readonly TraceMetadata[],
+  { startUnixNano, rootKnown }: KnownExtent,
   { vouchedFromUnixNano: from }: VouchedWatermark,
   graceNano: bigint,
 ): string | null {
   if (from === undefined) return 'nothing is known of how this copy of the index received its feed';
   if (from === 0n) return null;
   const vouched = `this copy of the index vouches for its feed only from ${formatTime(from)} on`;
-  if (known.every(({ root }) => root === null)) return `${vouched}, and the trace's root is not known`;
-  const margin = known.map((r) => r.startUnixNano).reduce(minNano) - (from + graceNano);
+  if (!rootKnown) return `${vouched}, and the trace's root is not known`;
+  const margin = startUnixNano - (from + graceNano);
   if (margin >= 0n) return null;
   return `${vouched}, and the known parts begin ${formatDuration(-margin)} before that plus the grace of ${formatDuration(graceNano)}`;
+}
+
+function describeFolded({ startUnixNanoMin, endUnixNanoMax }: FoldedPart): string {
+  return `no record, but a folded day may have had one, of spans from ${formatTime(startUnixNanoMin)} to ${formatTime(endUnixNanoMax)}`;
 }
 
 function describeRecord(record: TraceMetadata): string {

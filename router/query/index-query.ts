@@ -1,14 +1,15 @@
 import { metadataCounts, servicesOf } from '../../global/index/join.js';
-import type { VouchedWatermark } from '../../global/index/trace-index.js';
+import type { FoldedPart, VouchedWatermark } from '../../global/index/trace-index.js';
 import type { TraceId } from '../../global/model/ids.js';
 import type { TraceMetadata } from '../../global/model/metadata.js';
 import { unixNanoToMs } from '../../global/model/time.js';
 import { MeridianError } from '../../global/runtime/errors.js';
 import { planTrace, type TracePlan } from '../plan/trace-plan.js';
-import { locateTrace, planRegions, type QueryContext, type RequestBudget } from './query-context.js';
+import { locateTrace, planInput, type QueryContext, type RequestBudget } from './query-context.js';
 
 export interface IndexAnswer {
   readonly records: readonly TraceMetadata[];
+  readonly folded: readonly FoldedPart[];
   readonly watermarks: readonly VouchedWatermark[];
   readonly plan: TracePlan;
 }
@@ -19,14 +20,8 @@ export async function queryIndex(context: QueryContext, traceId: TraceId, budget
   if (!location) {
     throw new MeridianError('unavailable', `reading the index of ${context.home} for trace ${traceId} failed`, 'later');
   }
-  const plan = planTrace({
-    traceId,
-    location,
-    regions: planRegions(context.fleet),
-    graceNano: context.limits.graceNano,
-    nowUnixNano: context.clock.nowUnixNano(),
-  });
-  return { records: location.records, watermarks: location.watermarks, plan };
+  const { records, folded = [], watermarks } = location;
+  return { records, folded, watermarks, plan: planTrace(planInput(context, traceId, location)) };
 }
 
 /** As surface.md shows it. */
@@ -41,6 +36,11 @@ export function indexAnswerJson(traceId: TraceId, answer: IndexAnswer, nowMs: nu
       root: record.root && { service: record.root.service, operation: record.root.operation },
       services: servicesOf(record),
       blocks: record.blocks.length > 0 ? record.blocks : undefined,
+    })),
+    folded: answer.folded.map(({ region, startUnixNanoMin, endUnixNanoMax }) => ({
+      region,
+      startTimeUnixNanoMin: String(startUnixNanoMin),
+      endTimeUnixNanoMax: String(endUnixNanoMax),
     })),
     watermarks: answer.watermarks.map((w) => ({
       region: w.region,

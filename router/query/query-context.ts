@@ -2,11 +2,13 @@ import type { Fleet } from '../../global/fleet/fleet.js';
 import type { CatalogueReader, TraceIndexReader, TraceLocation } from '../../global/index/trace-index.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
 import { LIMITS } from '../../global/model/limits.js';
+import type { TraceMetadata } from '../../global/model/metadata.js';
 import type { DedupeLimits } from '../../global/otlp/join.js';
 import type { Clock } from '../../global/runtime/clock.js';
 import { CALL_POLICY_DEFAULTS, type CallContext, type CallPolicy } from '../fanout/call-region.js';
 import { type Deadline, deadlineIn, remainingMs, withTimeLimit } from '../fanout/deadline.js';
 import type { RegionPeer } from '../fanout/fetch-trace.js';
+import type { TracePlanInput } from '../plan/trace-plan.js';
 import type { RouterMetrics } from './router-metrics.js';
 
 /** The named limits and times of a router's queries. */
@@ -21,6 +23,10 @@ export interface QueryLimits {
   /** Kept for merging and encoding: this share of the deadline, but no more than `reserveMsMax`. */
   readonly reserveShare: number;
   readonly reserveMsMax: number;
+  /** Regions that may have a folded part are waited for with this share of what is left of a deadline before the others are asked, */
+  readonly firstStepShare: number;
+  /** but no longer than this. */
+  readonly firstStepMsMax: number;
   /** One region's part of a trace. */
   readonly regionBytesMax: number;
   /** A whole trace, from all regions. */
@@ -41,6 +47,8 @@ export const QUERY_LIMITS: QueryLimits = {
   indexShare: 0.25,
   reserveShare: 0.1,
   reserveMsMax: 100,
+  firstStepShare: 0.4,
+  firstStepMsMax: 1000,
   regionBytesMax: 64 * 1024 * 1024,
   join: { spanCountMax: LIMITS.traceSpansMax, bytesMax: LIMITS.traceBytesMax },
   jsonSpansMax: 100_000,
@@ -112,4 +120,21 @@ export async function locateTrace(
 /** The fleet's regions as plans want them. */
 export function planRegions(fleet: Fleet): { readonly region: RegionId; readonly spansPartitions: number }[] {
   return fleet.regions.map((r) => ({ region: r.region, spansPartitions: r.partitions.spans }));
+}
+
+/** What a plan for the trace is made from, now; `found`: for its second step. */
+export function planInput(
+  { fleet, limits, clock }: QueryContext,
+  traceId: TraceId,
+  location: TraceLocation | null,
+  found?: readonly TraceMetadata[],
+): TracePlanInput {
+  return {
+    traceId,
+    location,
+    regions: planRegions(fleet),
+    graceNano: limits.graceNano,
+    nowUnixNano: clock.nowUnixNano(),
+    ...(found ? { found } : {}),
+  };
 }

@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { RegionPeer } from '../fanout/fetch-trace.js';
+import type { FetchSteps, RegionPeer } from '../fanout/fetch-trace.js';
 import type { RegionOutcome } from '../fanout/outcome.js';
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60];
@@ -13,6 +13,7 @@ export class RouterMetrics {
   readonly #partial: Counter<'route'>;
   readonly #indexFailures: Counter;
   readonly #duplicates: Counter;
+  readonly #foldedFirst: Counter<'outcome'>;
 
   constructor(registry: Registry, peers: Iterable<RegionPeer>) {
     const registers = [registry];
@@ -58,6 +59,12 @@ export class RouterMetrics {
       help: 'Spans that came more than once and were shown once',
       registers,
     });
+    this.#foldedFirst = new Counter({
+      name: 'meridian_router_folded_lookups_total',
+      help: 'Traces without a record whose regions with a folded part were asked first: found there, not-found (a wrong answer of a filter, or expired), late',
+      labelNames: ['outcome'],
+      registers,
+    });
     const watched = [...peers];
     new Gauge({
       name: 'meridian_router_breaker_open_state',
@@ -99,6 +106,10 @@ export class RouterMetrics {
 
   indexFailed(): void {
     this.#indexFailures.inc();
+  }
+
+  steps(steps: FetchSteps): void {
+    if (steps !== 'one') this.#foldedFirst.inc({ outcome: steps });
   }
 
   duplicates(count: number): void {

@@ -53,6 +53,13 @@ async function within(clock: ManualClock, ms: number, query: Promise<SearchAnswe
 const ids = (answer: SearchAnswer) => answer.traces.map((t) => Number.parseInt(t.traceId, 16));
 const states = (answer: SearchAnswer) => answer.outcomes.map((o) => `${o.region} ${o.state}`);
 
+test('asks the index for records only: nothing is concluded from their absence', async () => {
+  const { clock, rig } = made();
+  await within(clock, 0, querySearch(rig.context, search(), rig.budget()));
+  expect(rig.index.located.length).toBeGreaterThan(0);
+  expect(new Set(rig.index.located.map((o) => o.exactOnly))).toEqual(new Set([true]));
+});
+
 describe('a search with a region that misbehaves', () => {
   test('hung: the others come at the deadline, and can be paged on while it hangs', async () => {
     const { clock, rig } = made();

@@ -1,6 +1,6 @@
 import type { TraceLocation } from '../../global/index/trace-index.js';
 import type { RegionId, TraceId } from '../../global/model/ids.js';
-import { MetadataFlag } from '../../global/model/metadata.js';
+import { MetadataFlag, type TraceMetadata } from '../../global/model/metadata.js';
 import { type DedupeLimits, dedupeSpans, spanCountOf } from '../../global/otlp/join.js';
 import { type FetchedTrace, fetchTrace, isoTime } from '../fanout/fetch-trace.js';
 import { failureOf, leavesGap, type RegionOutcome } from '../fanout/outcome.js';
@@ -13,7 +13,7 @@ import {
   unreadableRegions,
 } from '../merge/merge-trace.js';
 import { planTrace, type TracePlan } from '../plan/trace-plan.js';
-import { callContext, locateTrace, planRegions, type QueryContext, type RequestBudget } from './query-context.js';
+import { callContext, locateTrace, planInput, type QueryContext, type RequestBudget } from './query-context.js';
 
 /** Milliseconds of each step, for `?explain=1`. */
 export interface TraceTimings {
@@ -25,6 +25,7 @@ export interface TraceTimings {
 /** A trace as bytes: what the regions gave, de-duplicated, and what became of each of them. */
 export interface TraceAnswer {
   readonly traceId: TraceId;
+  /** As it was carried out. */
   readonly plan: TracePlan;
   readonly location: TraceLocation | null;
   readonly outcomes: readonly RegionOutcome[];
@@ -41,20 +42,19 @@ export interface TraceAnswer {
 
 /** Finds a trace: index, plan, fan-out, join on bytes. Comes back by the deadline, whatever the regions do. */
 export async function queryTrace(context: QueryContext, traceId: TraceId, budget: RequestBudget): Promise<TraceAnswer> {
-  const { clock, fleet, limits } = context;
+  const { clock, limits } = context;
   const startedMs = clock.monotonicMs();
   const location = await locateTrace(context, budget, traceId);
   const locatedMs = clock.monotonicMs();
-  const plan = planTrace({
-    traceId,
-    location,
-    regions: planRegions(fleet),
-    graceNano: limits.graceNano,
-    nowUnixNano: clock.nowUnixNano(),
+  const plan = (found?: readonly TraceMetadata[]) => planTrace(planInput(context, traceId, location, found));
+  const fetched = await fetchTrace(plan(), plan, context.peers, callContext(context, budget), {
+    bytesMax: limits.regionBytesMax,
+    firstStepShare: limits.firstStepShare,
+    firstStepMsMax: limits.firstStepMsMax,
   });
-  const fetched = await fetchTrace(plan, context.peers, callContext(context, budget), limits.regionBytesMax);
   const fetchedMs = clock.monotonicMs();
   context.metrics.outcomes('trace', fetched.outcomes);
+  context.metrics.steps(fetched.steps);
   const joined = joinParts(fetched, limits.join);
   context.metrics.duplicates(joined.duplicateCount);
   const outcomes = joined.duplicateCount > 0 ? recounted(fetched.outcomes, joined.payloads) : fetched.outcomes;
@@ -66,7 +66,7 @@ export async function queryTrace(context: QueryContext, traceId: TraceId, budget
   }
   return {
     traceId,
-    plan,
+    plan: fetched.plan,
     location,
     outcomes,
     ...judged,

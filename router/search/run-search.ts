@@ -145,7 +145,10 @@ async function locateAll(ids: readonly TraceId[], merge: SearchMerge, deps: Sear
     const some = ids.slice(at, at + LOCATE_IDS_MAX);
     try {
       const ms = Math.min(deps.indexMsMax, remainingMs(clock, deadline));
-      const locations = await withTimeLimit(clock, ms, signal, 'asking the index', () => deps.index.locate(some));
+      const locations = await withTimeLimit(clock, ms, signal, 'asking the index', () =>
+        // Only records are joined into summaries; nothing is concluded from their absence.
+        deps.index.locate(some, { exactOnly: true }),
+      );
       some.forEach((id, i) => {
         merge.located(id, locations[i] ?? null);
       });

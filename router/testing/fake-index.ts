@@ -1,6 +1,8 @@
 import { joinMetadata } from '../../global/index/join.js';
 import type {
   CatalogueReader,
+  FoldedPart,
+  LocateOptions,
   TraceIndexReader,
   TraceLocation,
   VouchedWatermark,
@@ -23,13 +25,21 @@ export class FakeIndex implements TraceIndexReader, CatalogueReader {
   /** Where it is set: how many entries a region's catalogue ever had, beyond those that it has. */
   readonly totals = new Map<RegionId, number>();
   readonly #records = new Map<TraceId, Map<RegionId, TraceMetadata>>();
+  readonly #folded = new Map<TraceId, FoldedPart[]>();
   readonly #watermarks = new Map<string, VouchedWatermark>();
+  /** Options of each `locate`. */
+  readonly located: LocateOptions[] = [];
 
   add(record: TraceMetadata): void {
     const byRegion = this.#records.get(record.traceId) ?? new Map<RegionId, TraceMetadata>();
     const known = byRegion.get(record.region);
     byRegion.set(record.region, known ? joinMetadata(known, record) : record);
     this.#records.set(record.traceId, byRegion);
+  }
+
+  /** A hit in a filter, true or wrong. */
+  fold(traceId: TraceId, part: FoldedPart): void {
+    this.#folded.set(traceId, [...(this.#folded.get(traceId) ?? []), part]);
   }
 
   watermark(region: RegionId, partition: number, partitionCount: number, watermarkUnixNano: bigint): void {
@@ -47,11 +57,14 @@ export class FakeIndex implements TraceIndexReader, CatalogueReader {
     for (let p = 0; p < partitionCount; p++) this.watermark(region, p, partitionCount, watermarkUnixNano);
   }
 
-  async locate(traceIds: readonly TraceId[]): Promise<readonly TraceLocation[]> {
+  async locate(traceIds: readonly TraceId[], options: LocateOptions = {}): Promise<readonly TraceLocation[]> {
+    this.located.push(options);
     await this.#behave();
+    const foldedOf = (traceId: TraceId) => (options.exactOnly ? undefined : this.#folded.get(traceId));
     return traceIds.map((traceId) => ({
       traceId,
       records: [...(this.#records.get(traceId)?.values() ?? [])].sort((a, b) => (a.region < b.region ? -1 : 1)),
+      ...(foldedOf(traceId) ? { folded: foldedOf(traceId)! } : {}),
       watermarks: [...this.#watermarks.values()].filter(
         (w) => w.partition === tracePartition(traceIdBytes(traceId), 0, w.partitionCount),
       ),

@@ -1,3 +1,4 @@
+import { FoldedParts } from '../../global/index/folded.js';
 import type { TraceLocation, VouchedWatermark } from '../../global/index/trace-index.js';
 import { tracePartition } from '../../global/log/partition.js';
 import { type RegionId, type TraceId, traceIdBytes } from '../../global/model/ids.js';
@@ -28,10 +29,24 @@ export interface SimulatedRegion {
   readonly losses?: readonly { readonly from: number; readonly to: number }[];
 }
 
+/** How the reading copy folds old days (decision 0012). Times are true ones, in seconds; a day is as long as the model likes. */
+export interface SimulatedFolding {
+  readonly daySeconds: number;
+  /** Folds happen at these times, in order, of what ended this long before. */
+  readonly foldedAt: readonly number[];
+  readonly afterSeconds: number;
+  /** Days of which a filter wrongly has the trace. */
+  readonly wrongHits: readonly { readonly region: RegionId; readonly day: number }[];
+}
+
+/** What a region that is asked gives: all that it has assembled, the first spans of it, or nothing because it fails. */
+export type SimulatedAnswer = 'all' | 'first' | 'none';
+
 export interface FeedModelOptions {
   readonly regions: readonly SimulatedRegion[];
   readonly spansPartitions: number;
   readonly graceSeconds: number;
+  readonly folding?: SimulatedFolding;
 }
 
 /**
@@ -46,14 +61,12 @@ export class FeedModel {
   locate(traceId: TraceId, spans: readonly SimulatedSpan[], at: number): TraceLocation {
     const partition = tracePartition(traceIdBytes(traceId), 0, this.options.spansPartitions);
     const records: TraceMetadata[] = [];
+    const folded = new FoldedParts();
     const watermarks: VouchedWatermark[] = [];
     for (const model of this.options.regions) {
       const applied = this.#appliedUpTo(model, at);
-      const known = spans.filter((s) => {
-        const published = s.appendedAt + model.assemblyDelay;
-        return s.region === model.region && published <= applied && !isLost(model, published);
-      });
-      if (known.length > 0) records.push(recordOf(traceId, model.region, known));
+      const record = this.#recordAt(traceId, model, spans, at, folded);
+      if (record) records.push(record);
       const mark = this.#watermarkAt(model, applied);
       if (mark !== null) {
         const watermarkUnixNano = nano(mark + model.clockOffset);
@@ -66,18 +79,78 @@ export class FeedModel {
         });
       }
     }
-    return { traceId, records, watermarks };
+    const { daySeconds = 1, wrongHits = [] } = this.options.folding ?? {};
+    for (const { region, day } of wrongHits) {
+      // As wide as a folded day can be, so that a hit may say anything.
+      folded.add(region, nano(day * daySeconds), nano((day + 2) * daySeconds));
+    }
+    return { traceId, records, ...folded.member(), watermarks };
   }
 
-  /** What a router whose clock is off by `clockOffset` would do at true time `at`. */
-  plan(traceId: TraceId, spans: readonly SimulatedSpan[], at: number, clockOffset: number): TracePlan {
+  /** What a router whose clock is off by `clockOffset` would do at true time `at`, in its first step; with `found`, in its second. */
+  plan(
+    traceId: TraceId,
+    spans: readonly SimulatedSpan[],
+    at: number,
+    clockOffset: number,
+    found?: readonly TraceMetadata[],
+  ): TracePlan {
     return planTrace({
       traceId,
       location: this.locate(traceId, spans, at),
       regions: this.options.regions.map((r) => ({ region: r.region, spansPartitions: this.options.spansPartitions })),
       graceNano: BigInt(this.options.graceSeconds) * 1_000_000_000n,
       nowUnixNano: nano(at + clockOffset),
+      ...(found ? { found } : {}),
     });
+  }
+
+  /** What a region answers at true time `at`, as a record; null: no span. */
+  answer(
+    traceId: TraceId,
+    spans: readonly SimulatedSpan[],
+    at: number,
+    of: RegionId,
+    how: SimulatedAnswer,
+  ): TraceMetadata | null {
+    const model = this.options.regions.find(({ region }) => region === of)!;
+    const held = spans.filter((s) => s.region === of && s.appendedAt + model.assemblyDelay <= at);
+    const given = how === 'all' ? held : how === 'first' ? held.slice(0, 1) : [];
+    return given.length > 0 ? recordOf(traceId, of, given) : null;
+  }
+
+  /** The region's record at the reading copy, of what no fold took; what was taken goes into `folded`. */
+  #recordAt(
+    traceId: TraceId,
+    model: SimulatedRegion,
+    spans: readonly SimulatedSpan[],
+    at: number,
+    folded: FoldedParts,
+  ): TraceMetadata | null {
+    const knownBy = (time: number) => {
+      const applied = this.#appliedUpTo(model, time);
+      return spans.filter((s) => {
+        const published = s.appendedAt + model.assemblyDelay;
+        return s.region === model.region && published <= applied && !isLost(model, published);
+      });
+    };
+    let gone: readonly SimulatedSpan[] = [];
+    const exactOf = (time: number) => knownBy(time).filter((s) => !gone.includes(s));
+    const { daySeconds, foldedAt, afterSeconds } = this.options.folding ?? NO_FOLDING;
+    for (const time of foldedAt.filter((t) => t <= at)) {
+      const exact = exactOf(time);
+      if (exact.length === 0) continue;
+      const start = Math.min(...exact.map((s) => s.start));
+      const end = Math.max(...exact.map((s) => s.end));
+      const day = Math.floor(start / daySeconds);
+      const before = time - afterSeconds;
+      const mayFold = (day + 1) * daySeconds <= before && end < before && end < (day + 2) * daySeconds;
+      if (!mayFold) continue;
+      folded.add(model.region, nano(day * daySeconds), nano(end));
+      gone = [...gone, ...exact];
+    }
+    const left = exactOf(at);
+    return left.length > 0 ? recordOf(traceId, model.region, left) : null;
   }
 
   /** Everything that stood in the source's feed by this true time has been applied by `at`. */
@@ -101,6 +174,8 @@ export class FeedModel {
     return mark > 0 && !isLost(model, published) ? mark : null;
   }
 }
+
+const NO_FOLDING: SimulatedFolding = { daySeconds: 1, foldedAt: [], afterSeconds: 0, wrongHits: [] };
 
 function isLost({ losses = [] }: SimulatedRegion, published: number): boolean {
   return losses.some(({ from, to }) => published >= from && published < to);

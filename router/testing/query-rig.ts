@@ -41,6 +41,7 @@ export class QueryRig {
   readonly peers = new Map<RegionId, RegionPeer>();
   readonly context: QueryContext;
   readonly caller = new AbortController();
+  readonly registry = new Registry();
 
   constructor(
     readonly clock: Clock,
@@ -61,7 +62,7 @@ export class QueryRig {
       clock,
       random: () => 0,
       limits: { ...QUERY_LIMITS, ...limits },
-      metrics: new RouterMetrics(new Registry(), this.peers.values()),
+      metrics: new RouterMetrics(this.registry, this.peers.values()),
     };
   }
 

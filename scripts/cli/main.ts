@@ -1,3 +1,4 @@
+import { createInterface } from 'node:readline';
 import { CommanderError } from 'commander';
 import { messageOf } from '../../global/runtime/errors.js';
 import { ExitCode, exitCodeOf } from './exit-codes.js';
@@ -30,7 +31,26 @@ const terminal: Terminal = {
   progress: (line) => {
     if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${line}`);
   },
+  ...(process.stdin.isTTY && process.stderr.isTTY ? { ask } : {}),
 };
+
+/** Ctrl-C and Ctrl-D leave the question. */
+function ask(question: string): Promise<string> {
+  // Not a "terminal" to readline, which would keep Ctrl-C for itself.
+  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
+  return new Promise((resolve) => {
+    const leave = () => lines.close();
+    stopping.signal.addEventListener('abort', leave, { once: true });
+    lines.once('close', () => {
+      stopping.signal.removeEventListener('abort', leave);
+      resolve('');
+    });
+    lines.question(question, (answer) => {
+      resolve(answer);
+      lines.close();
+    });
+  });
+}
 
 const program = createProgram(
   { terminal, environment: process.env, stop: stopping.signal },

@@ -20,6 +20,13 @@ import {
 import { type ParentChannel, type RoleOptions, roleCommand } from './commands/role.js';
 import { type SearchOptions, searchCommand } from './commands/search.js';
 import { type SendOptions, sendCommand } from './commands/send.js';
+import {
+  type SnapshotCreateOptions,
+  type SnapshotListOptions,
+  snapshotCreateCommand,
+  snapshotListCommand,
+} from './commands/snapshot.js';
+import { type SnapshotRestoreOptions, snapshotRestoreCommand } from './commands/snapshot-restore.js';
 import { statusCommand } from './commands/status.js';
 import { indexCommand, type TraceOptions, traceCommand } from './commands/trace.js';
 import type { CommandContext, TargetOptions } from './context.js';
@@ -170,6 +177,36 @@ export function createProgram(
     .action(async (options: { data: string; region?: string; json?: boolean }) =>
       finish(await reconcileCommand(context, options)),
     );
+
+  const snapshot = program.command('snapshot').description("copies of a region's store, and going back to one");
+  const regionWhose = () => option('--region <region>', 'whose store').makeOptionMandatory();
+  const plainJson = () => new Option('--json', 'JSON instead of text');
+  snapshot
+    .command('create')
+    .description('take one now; the region takes them on a schedule, too, where its option snapshots is on')
+    .addOption(data())
+    .addOption(regionWhose())
+    .addOption(plainJson())
+    .action(async (options: SnapshotCreateOptions) => finish(await snapshotCreateCommand(context, options)));
+  snapshot
+    .command('list')
+    .description('what there is, newest first, and how the last restore went')
+    .addOption(data())
+    .addOption(option('--region <region>', 'whose store; default: of every region'))
+    .addOption(plainJson())
+    .action(async (options: SnapshotListOptions) => finish(await snapshotListCommand(context, options)));
+  // What replaces data is said on the command line itself, not by the environment.
+  snapshot
+    .command('restore')
+    .description('put the store into the state of a moment: a snapshot, and what the log has between it and the moment')
+    .addOption(data())
+    .addOption(regionWhose())
+    .option('--to <time>', 'the moment (RFC 3339 or Unix time); default: now, all that the log has')
+    .option('--name <snapshot>', 'begin with this one; default: the newest before the moment')
+    .option('--dry-run', 'only say which snapshot and what of the log would be taken')
+    .option('--yes', 'do not ask')
+    .addOption(plainJson())
+    .action(async (options: SnapshotRestoreOptions) => finish(await snapshotRestoreCommand(context, options)));
 
   program
     .command('doctor')

@@ -8,6 +8,8 @@ export interface Terminal {
   note(line: string): void;
   /** Overwrites the current line on a terminal, prints nothing elsewhere. */
   progress(line: string): void;
+  /** Asks the person in front of it and gives the answer, empty where they leave; absent where nobody is there to answer. */
+  readonly ask?: (question: string) => Promise<string>;
 }
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
@@ -34,6 +36,21 @@ export function table(rows: readonly (readonly string[])[]): string[] {
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
   }
   return rows.map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]!))).join('  '));
+}
+
+/** `[######------] 50%`. `share` is from 0 to 1. */
+export function progressBar(share: number): string {
+  const full = Math.round(Math.min(Math.max(share, 0), 1) * 30);
+  return `[${'#'.repeat(full)}${'-'.repeat(30 - full)}] ${Math.floor(share * 100)}%`;
+}
+
+/** How long ago, to a person: `12 s`, `34 min`, `5 h`, `3 d`. */
+export function formatAge(ageMs: number): string {
+  const seconds = Math.max(0, Math.round(ageMs / 1000));
+  if (seconds < 100) return `${seconds} s`;
+  if (seconds < 100 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 100 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
 }
 
 /** A duration in nanoseconds with three significant digits: `950 ns`, `1.24 ms`, `12.3 s`. */

@@ -27,6 +27,8 @@ export interface LocalFleetOptions {
 
 const HOST = '127.0.0.1';
 const START_ATTEMPTS = 3;
+/** Below the `path.repo` of the region's Elasticsearch: its own `repo` folder (see `ElasticsearchOptions.folder`). */
+const SNAPSHOT_LOCATION = 'meridian';
 
 /** Default standbys: pairs within a continent, then around. */
 const STANDBYS: Readonly<Record<string, string>> = {
@@ -213,6 +215,7 @@ export class LocalFleet {
       store: 'elasticsearch',
       elasticsearchNodes: [at.elasticsearch],
       elasticsearchReplicas: 0,
+      snapshotLocation: SNAPSHOT_LOCATION,
       index: 'redis',
       redisUrl: at.redis,
     };

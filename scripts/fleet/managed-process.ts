@@ -62,6 +62,7 @@ export class ManagedProcess {
   async start(attempts = 1): Promise<void> {
     this.#wanted = true;
     if (this.#child) return;
+    this.#backoffMs = RESTART_FIRST_MS;
     let starting = this.#spawn();
     for (let left = attempts - 1; ; left--) {
       try {

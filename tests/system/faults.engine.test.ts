@@ -109,3 +109,20 @@ test('Redis flushed: answers stay right, and the index is back by itself', { tim
   expect(await wrongCounts(fleet(), WEST, traces)).toEqual([]);
   await indexesEqual(fleet());
 });
+
+test('a collector that is killed while Kafka is away: it is back, takes spans, and its spool is replayed', {
+  timeout: 300_000,
+}, async () => {
+  const ids = seededIds(80);
+  await fleet().actOnEngine(`${EAST}/kafka`, 'stop');
+  const spooled = [await sendTrace(fleet(), THREE, ids), await sendTrace(fleet(), THREE, ids)];
+  const died = fleet().nextState(`${EAST} region`, 'died');
+  process.kill(fleet().pid(EAST), 'SIGKILL');
+  await died;
+  // Acknowledged by the new process, which has not seen Kafka yet.
+  spooled.push(await sendTrace(fleet(), THREE, ids));
+  const up = fleet().nextState(`${EAST} region`, 'up');
+  await fleet().actOnEngine(`${EAST}/kafka`, 'start');
+  await up;
+  expect(await missingOrDouble(fleet(), WEST, spooled)).toEqual([]);
+});

@@ -1,8 +1,8 @@
 import { MeridianError, messageOf } from '../../../global/runtime/errors.js';
+import { adminOf, askAdmin, withWhoToStop } from '../admin-client.js';
 import { type CommandContext, endpointsOf } from '../context.js';
 import { ExitCode } from '../exit-codes.js';
-import { causeOf } from '../process-health.js';
-import { table } from '../terminal.js';
+import { progressBar, table } from '../terminal.js';
 
 const POLL_MS = 200;
 
@@ -21,11 +21,15 @@ export async function replayCommand(
   const { terminal } = context;
   const admin = adminOf(options);
   const query = new URLSearchParams({ view: options.view, from: options.from });
-  await call(`${admin}/control/replay?${query}`, 'POST');
+  await askAdmin(`${admin}/control/replay?${query}`, 'POST').catch((error: unknown) => {
+    throw withWhoToStop(error, { what: 'replay', region: options.region, admin });
+  });
   for (;;) {
-    const progress = await call<ReplayProgress>(`${admin}/control/replay`, 'GET');
+    const progress = await askAdmin<ReplayProgress>(`${admin}/control/replay`, 'GET');
     const share = progress.recordsTotal === 0 ? 1 : progress.recordsDone / progress.recordsTotal;
-    terminal.progress(`${bar(share)} ${progress.recordsDone}/${progress.recordsTotal} records of ${options.view}`);
+    terminal.progress(
+      `${progressBar(share)} ${progress.recordsDone}/${progress.recordsTotal} records of ${options.view}`,
+    );
     if (progress.error)
       throw new MeridianError(
         'unavailable',
@@ -67,7 +71,7 @@ export async function reconcileCommand(
     if (options.region && options.region !== region) continue;
     context.terminal.progress(`comparing the index of ${region} ...`);
     try {
-      const answer = await call<ReconcileAnswer>(`${admin}/control/reconcile`, 'POST');
+      const answer = await askAdmin<ReconcileAnswer>(`${admin}/control/reconcile`, 'POST');
       answers[region] = answer;
       for (const peer of answer.peers) {
         failed ||= peer.error !== null;
@@ -91,34 +95,4 @@ export async function reconcileCommand(
     : table([['REGION', 'PEER', 'COMPARED', 'DIFFERING', 'RECORDS TAKEN', 'RESULT'], ...rows]);
   for (const line of lines) context.terminal.out(line);
   return failed ? ExitCode.partial : ExitCode.done;
-}
-
-function bar(share: number): string {
-  const full = Math.round(Math.min(Math.max(share, 0), 1) * 30);
-  return `[${'#'.repeat(full)}${'-'.repeat(30 - full)}] ${Math.floor(share * 100)}%`;
-}
-
-function adminOf({ data, region }: { data: string; region: string }): string {
-  const { regions } = endpointsOf({ data });
-  const found = regions[region];
-  if (!found)
-    throw new MeridianError('invalid', `no region "${region}"; there are ${Object.keys(regions).join(', ')}`, 'never');
-  return found.admin;
-}
-
-async function call<T>(url: string, method: 'GET' | 'POST'): Promise<T> {
-  let response: Response;
-  try {
-    response = await fetch(url, { method });
-  } catch (error) {
-    throw new MeridianError('unavailable', `${url} does not answer: ${causeOf(error)}`, 'later', { cause: error });
-  }
-  const answer = (await response.json()) as T & { error?: string };
-  if (!response.ok)
-    throw new MeridianError(
-      response.status === 400 ? 'invalid' : 'unavailable',
-      answer.error ?? `status ${response.status}`,
-      'never',
-    );
-  return answer;
 }

@@ -5,8 +5,6 @@ import { createLogger } from '../../../global/runtime/logger.js';
 import { resolveOptions } from '../../../global/runtime/options.js';
 import type { Service } from '../../../global/runtime/service.js';
 import { REGION_OPTIONS } from '../../../regions/config/region-options.js';
-import { createRegion } from '../../../regions/region.js';
-import { createRouterFromConfig } from '../../../router/from-config.js';
 import { ROUTER_OPTIONS } from '../../../router/router-options.js';
 import type { CommandContext } from '../context.js';
 import { ExitCode, exitCodeOf } from '../exit-codes.js';
@@ -27,7 +25,7 @@ export async function roleCommand(
 ): Promise<ExitCode> {
   let service: Service | undefined;
   try {
-    service = role === 'region' ? regionFrom(context, options, parent) : routerFrom(context, options);
+    service = await (role === 'region' ? regionFrom(context, options, parent) : routerFrom(context, options));
     await service.start();
   } catch (error) {
     context.terminal.note(`meridian ${role}: ${messageOf(error)}`);
@@ -51,7 +49,8 @@ export interface ParentChannel {
   crash(): void;
 }
 
-function regionFrom(context: CommandContext, { config }: RoleOptions, parent: ParentChannel): Service {
+async function regionFrom(context: CommandContext, { config }: RoleOptions, parent: ParentChannel): Promise<Service> {
+  const { createRegion } = await import('../../../regions/region.js');
   const options = resolveOptions(REGION_OPTIONS, { file: readConfig(config), environment: context.environment });
   const { crashAt, logLevel, region } = options;
   return createRegion({
@@ -64,7 +63,8 @@ function regionFrom(context: CommandContext, { config }: RoleOptions, parent: Pa
   });
 }
 
-function routerFrom(context: CommandContext, { config }: RoleOptions): Service {
+async function routerFrom(context: CommandContext, { config }: RoleOptions): Promise<Service> {
+  const { createRouterFromConfig } = await import('../../../router/from-config.js');
   const options = resolveOptions(ROUTER_OPTIONS, { file: readConfig(config), environment: context.environment });
   return createRouterFromConfig({
     options,
