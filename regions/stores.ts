@@ -118,7 +118,9 @@ function withCredentials(node: string, options: RegionOptions): string {
 async function behind(setup: StoreSetup, { store: hot, aged }: HotStore): Promise<TieredSegmentStore> {
   const { options, clock, logger, registry } = setup;
   if (options.coldAfterMs >= options.storeRetentionMs) {
-    throw wrong('coldAfterMs is not below storeRetentionMs: nothing would ever be in the cold tier');
+    throw wrong(
+      `coldAfterMs (${options.coldAfterMs}) is not below storeRetentionMs (${options.storeRetentionMs}): nothing would ever be in the cold tier; raise storeRetentionMs, for 90 days to 7776000000`,
+    );
   }
   const storage = await coldStorage(setup);
   // A folder is this process's own; a bucket may be packed into by other processes of the region.

@@ -68,6 +68,12 @@ export interface IndexAnswer {
     readonly root: { readonly service: string; readonly operation: string } | null;
     readonly services: readonly (string | { readonly name: string })[];
   }[];
+  /** Regions that may have the trace, by what is left of old days. */
+  readonly folded: readonly {
+    readonly region: string;
+    readonly startTimeUnixNanoMin: string;
+    readonly endTimeUnixNanoMax: string;
+  }[];
   readonly watermarks: readonly {
     readonly region: string;
     readonly watermarkUnixNano: string;

@@ -50,7 +50,9 @@ export async function indexCommand(
   }
   terminal.out(`trace ${styled(terminal, 'bold', index.traceId)}`);
   terminal.out('');
-  if (index.records.length === 0) terminal.out('no record in the index: every region is asked');
+  if (index.records.length === 0 && index.folded.length === 0) {
+    terminal.out('no record in the index: every region is asked');
+  }
   const records = index.records.map((record) => [
     record.region,
     `${record.spanCount}`,
@@ -62,10 +64,18 @@ export async function indexCommand(
   if (records.length)
     for (const line of table([['RECORD', 'SPANS', 'ERRORS', 'DURATION', 'ROOT', 'SERVICES'], ...records]))
       terminal.out(line);
+  if (index.folded.length > 0) {
+    const folded = index.folded.map(({ region, startTimeUnixNanoMin, endTimeUnixNanoMax }) => [
+      region,
+      timeOf(startTimeUnixNanoMin),
+      timeOf(endTimeUnixNanoMax),
+    ]);
+    for (const line of table([['MAY HAVE IT (FOLDED DAY)', 'NOT BEFORE', 'NOT AFTER'], ...folded])) terminal.out(line);
+  }
   terminal.out('');
   const watermarks = index.watermarks.map((w) => [
     w.region,
-    w.watermarkUnixNano === '0' ? '-' : new Date(Number(BigInt(w.watermarkUnixNano) / 1_000_000n)).toISOString(),
+    w.watermarkUnixNano === '0' ? '-' : timeOf(w.watermarkUnixNano),
     `${w.lagMs} ms ago`,
   ]);
   for (const line of table([['WATERMARK', 'COMPLETE UP TO', 'LAG'], ...watermarks])) terminal.out(line);
@@ -73,6 +83,10 @@ export async function indexCommand(
   const plan = index.plan.map((p) => [p.region, p.action, p.why]);
   for (const line of table([['PLAN', 'ACTION', 'WHY'], ...plan])) terminal.out(line);
   return ExitCode.done;
+}
+
+function timeOf(unixNano: string): string {
+  return new Date(Number(BigInt(unixNano) / 1_000_000n)).toISOString();
 }
 
 function checkedId(text: string): string {
