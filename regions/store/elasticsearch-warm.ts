@@ -31,6 +31,8 @@ export async function warmIndices(
   const writing = await indices.writing();
   if (writing === null) return 0;
   const warm = new Set(await indices.warm());
+  // What is not visible yet could make an index look older than it is, or empty.
+  await indices.refresh();
   const due = dueForWarm(await contents(requests, names), warm, writing, unixNanoToMs(beforeUnixNano));
   for (const index of due) await indices.makeWarm(index, replicas);
   return due.length;
