@@ -94,6 +94,8 @@ export async function runSearch(run: SearchRun, deps: SearchDependencies): Promi
     const ids = merge.unlocated();
     if (ids.length > 0) indexFailed = !(await locateAll(ids, merge, deps)) || indexFailed;
     merge.settle();
+    // A page that came while the index was asked brought traces that hold up those behind them: they are asked about first.
+    if (merge.results.length < run.limit && merge.unlocated().length > 0) continue;
     const wanted = merge.wanted();
     if (wanted.length === 0) break;
     if (merge.heldCount > HELD_TRACES_MAX) cutBy = 'held';

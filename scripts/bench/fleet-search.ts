@@ -22,6 +22,8 @@ export function benchSearch(engines: BenchEngines): Promise<BenchResult> {
       for (const id of rareIds) {
         await timeUntil(async () => (await search(`attr=request.id%3D${id}`)).traces.length === 1, 120_000);
       }
+      // And the writers have caught up when the newest trace is answered from the stores alone.
+      await timeUntil(() => newestIsStored(router), 300_000);
       const row = async (what: string, queries: readonly string[], wanted: number): Promise<BenchRow> => ({
         what: `${what}, ${SPANS_PER_REGION.toLocaleString('en-US')} spans in each of 3 regions, p95 of ${SEARCHES}`,
         asked: { relation: 'below', value: askedOn(engines, { embedded: 200, local: 500 }) },
@@ -52,6 +54,18 @@ export function benchSearch(engines: BenchEngines): Promise<BenchResult> {
     },
     { assemblerSettleMs: 500, assemblerIdleMs: 2000 },
   );
+}
+
+async function newestIsStored(router: string): Promise<boolean> {
+  const { traces } = (await (await fetch(`${router}/v1/traces?timeRange=6h&limit=1`)).json()) as {
+    traces: { traceId: string }[];
+  };
+  if (traces.length === 0) return false;
+  const trace = (await (await fetch(`${router}/v1/traces/${traces[0]!.traceId}`)).json()) as {
+    complete: boolean;
+    regions: { source: string }[];
+  };
+  return trace.complete && trace.regions.every(({ source }) => source !== 'live');
 }
 
 /** Sends the spans over the last hours; returns request ids of spans spread over all that was sent. */
