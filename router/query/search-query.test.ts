@@ -60,6 +60,20 @@ test('asks the index for records only: nothing is concluded from their absence',
   expect(new Set(rig.index.located.map((o) => o.exactOnly))).toEqual(new Set([true]));
 });
 
+test('a page that comes while the index is asked does not end the answer before its traces', async () => {
+  const { clock, rig } = made();
+  const locate = rig.index.locate.bind(rig.index);
+  rig.index.locate = async (...asked) => {
+    await clock.sleep(20);
+    return locate(...asked);
+  };
+  rig.at(WEST).mode = { kind: 'slow', ms: 5 };
+  rig.at(EUROPE).mode = { kind: 'slow', ms: 10 };
+  const answer = await within(clock, 500, querySearch(rig.context, search(), rig.budget()));
+  expect(ids(answer)).toEqual([1, 2, 3]);
+  expect(answer.nextCursor).toBeNull();
+});
+
 describe('a search with a region that misbehaves', () => {
   test('hung: the others come at the deadline, and can be paged on while it hangs', async () => {
     const { clock, rig } = made();
